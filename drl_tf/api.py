@@ -38,10 +38,10 @@ class EnergyModel(Editing, Detecting, KerasMethods):
     `from_preset` loads a trained model. The constructor makes an untrained model from a configuration.
 
     Args:
-      model: a `Config`, for random weights; or a `RecoveryLikelihood` (the result of `build_model`) after a
-        call of its `ema_network.converge_u()`.
-      step: number of steps that the model was trained.
-      beginning: origin of the weights, a dict that `provenance.beginning` returns.
+      model: a `Config`, for random weights; or a `RecoveryLikelihood` (the result of `build_model`). Call
+        `ema_network.converge_u()` of the `RecoveryLikelihood` first: its spectral norms are then exact.
+      step: number of training steps that the weights have had so far.
+      beginning: where the weights come from, a dict with the keys of `provenance.BEGINNING`.
 
     Attributes:
       model: the Keras model inside, a `RecoveryLikelihood`, which holds the networks.
@@ -72,12 +72,15 @@ class EnergyModel(Editing, Detecting, KerasMethods):
 
     @property
     def step(self) -> int:
-        """Number of steps that the model was trained, including the steps of `fit`."""
+        """Number of training steps so far, including the steps of `fit`."""
         return self._fitting.step
 
     @property
     def heights(self) -> Mapping[str, Any] | None:
-        """The model's log Z and typical log p, {attribute of `Heights`: value}; None if not known."""
+        """Constants that turn energies into log p, such as log Z of each noise level; None if not known.
+
+        The dict holds {attribute of `drl_tf.runs.heights.Heights`: value}.
+        """
         return self._fitting.beginning['heights']
 
     @property
@@ -155,13 +158,16 @@ class EnergyModel(Editing, Detecting, KerasMethods):
             saved_preset.write(self, self.model, config, self.step, directory, self._fitting.beginning)
 
     def load_weights(self, *args: Any, **kwargs: Any) -> None:
-        """Loads a file that `save_weights` wrote, given by its path, and sets `heights` to None."""
+        """Loads a file of `save_weights` as Keras does; `heights` becomes None, for log Z is then unknown.
+
+        The arguments are the path of the file, and options of `load_weights` of a Keras model.
+        """
         super().load_weights(*args, **kwargs)
         self._fitting.forget_heights()
         self.forget_steps()
 
     def get_config(self) -> dict[str, Any]:
-        """Returns a dict for `from_config`, with the keys 'options', 'step' and 'beginning'."""
+        """Returns options, step and origin of the weights, a dict from which `from_config` builds a model."""
         return {
             'options': self._trained_config().portable().get_config(),
             'step': self.step,
@@ -197,19 +203,20 @@ class EnergyModel(Editing, Detecting, KerasMethods):
         Args:
           images: uint8 or floats in [-1, 1], [n, H, W, C]; or a `tf.data.Dataset` of images or of batches.
             Arrays are shuffled, a dataset is not.
-          labels: class number from 0 of each image, [n], or -1 for no class, if the model has classes. A
-            dataset holds pairs (images, labels) instead.
+          labels: only for a model with classes: the class of each image from 0, or -1 for no class, [n]. If
+            `images` is a dataset, leave `labels` out; the dataset holds pairs (images, labels).
           epochs: number of passes over the images.
-          batch_size: images per step. None: the batch size of the dataset; for single images, that of the
-            configuration, or n if n is smaller.
+          batch_size: images per step. None: the batch size of a dataset of batches; otherwise the option
+            `batch_size` of the configuration, or n if n is smaller.
           learning_rate: Adam's learning rate after the warm-up. None: the value in the configuration.
-          verbose, callbacks: as in Keras `fit`; one callback or several. They get this model.
+          verbose: what to print, as in Keras `fit`.
+          callbacks: a Keras callback or a list of them; their attribute `model` is this `EnergyModel`.
           validation_data: held-out images, a pair (images, labels), or a finite `tf.data.Dataset`. The logs
             then have 'val_energy', 'val_energy_gap' and, for 20 or more images, 'val_distance'; the module
             `drl_tf.training.validation` defines them.
           validation_freq: number of epochs from one validation to the next.
-          steps_per_epoch: steps per epoch; None: one pass over the images without an incomplete last batch.
-            To count its images, a dataset of unknown length is first read once.
+          steps_per_epoch: steps per epoch. None: one pass over the images, without an incomplete last batch;
+            a dataset of unknown length is then read once before training, to count its images.
 
         Returns:
           The Keras `History`, whose `history` holds {name: one mean per epoch} of losses and gradient norm.

@@ -129,6 +129,7 @@ def test_the_picture_of_the_folders_has_them_all(monkeypatch):
     graph, floor = folders.imports(), folders.floors(folders.imports())
     assert set(graph) == {path.parent.name for path in (ROOT / 'drl_tf').glob('*/__init__.py')} | {'api'}
     assert all(floor[folder] > floor[other] for folder, used in graph.items() for other in used)
-    assert all(f'>{folder}</text>' in folders.svg() for folder in graph)
+    picture = folders.svg()
+    assert all(f'>{folder}</text>' in picture for folder in graph)
     described = re.findall(r'^\| `(\w+)` \|', text(ROOT / 'docs' / 'architecture.md'), re.MULTILINE)
     assert set(described) == set(graph)

@@ -30,7 +30,7 @@ _HEIGHTS: weakref.WeakKeyDictionary[EnergyModel, dict[int, np.ndarray]] = weakre
 IN_TURN = -2  # Value of `Choice.label`: the images take all classes in turn.
 
 
-def silent(share: float, what: str) -> None:
+def _silent(share: float, what: str) -> None:
     """Ignores progress: a callable (share of the work done, 0 to 1; what is being done) that does nothing."""
 
 
@@ -40,11 +40,11 @@ class Choice:
 
     Attributes:
       label: the class, from 0; -1: no class; `IN_TURN`: all classes in turn.
-      guidance: weight w of the class, -1 to 20: the log density is (1 + w) F(class) - w F(no class), where F
-        is that of the model. 0 for models without classes.
+      guidance: weight w of the class, -1 to 20; 0 for models without classes. If F(c) is the model's log
+        density of class c, images are drawn from the log density (1 + w) F(class) - w F(no class).
       seed: 0 to 2^31 - 1.
       num: number of images, 1 to `limits.MOST_IMAGES`.
-      num_steps: number of noise levels to visit; None: as in the model's configuration.
+      num_steps: number of noise levels on the way from noise to image; None: the model's default.
     """
 
     label: int = IN_TURN
@@ -54,9 +54,10 @@ class Choice:
     num_steps: int | None = None
 
     def labels(self, model: EnergyModel) -> int | None:
-        """Returns the class for the argument `labels` of the model's methods; -1: no class.
+        """Returns the value to pass as `labels` to the methods of `model`: the class, or -1 for no class.
 
-        It is None for `IN_TURN`, which means all classes in turn, and for models without classes.
+        The value is None for models without classes, and for `IN_TURN`. With labels=None, `generate` takes
+        all classes in turn, and `inpaint` takes no class.
         """
         return None if self.label == IN_TURN or not model.num_classes else self.label
 
@@ -75,7 +76,7 @@ class _Parts(keras.callbacks.Callback):
 
 
 def draw(
-    model: EnergyModel, choice: Choice, progress: Progress = silent
+    model: EnergyModel, choice: Choice, progress: Progress = _silent
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Draws images, and keeps the noisy images on the way.
 
@@ -106,9 +107,10 @@ def draw(
 
 
 def most_images(model: EnergyModel) -> int:
-    """Returns the largest number of images that one request may draw: a batch, and at most 25.
+    """Returns the largest number of images that one request may draw.
 
-    For a model of points of the plane, it is a batch of points.
+    This is the option `sample_batch_size` of the model, but at most 25 unless the model draws points of the
+    plane.
 
     Examples:
       >>> most_images(EnergyModel.from_preset('digits'))
@@ -119,7 +121,7 @@ def most_images(model: EnergyModel) -> int:
 
 
 def inpaint(
-    model: EnergyModel, image: np.ndarray, hole: np.ndarray, choice: Choice, progress: Progress = silent
+    model: EnergyModel, image: np.ndarray, hole: np.ndarray, choice: Choice, progress: Progress = _silent
 ) -> np.ndarray:
     """Draws several results of inpainting an image.
 
@@ -135,7 +137,8 @@ def inpaint(
       The results, uint8 [num, H, W, C].
 
     Raises:
-      UserError: a value is out of range, the energies allow no inpainting, or `progress` ended the work.
+      UserError: a value is out of range; the model draws points or has batch normalisation; or `progress`
+        ended the work.
 
     Examples:
       >>> digits = EnergyModel.from_preset('digits')
@@ -155,15 +158,15 @@ def inpaint(
 
 
 def blend(
-    model: EnergyModel, begin: Choice, end: Choice, num_frames: int, progress: Progress = silent
+    model: EnergyModel, begin: Choice, end: Choice, num_frames: int, progress: Progress = _silent
 ) -> np.ndarray:
     """Draws a sequence of images that changes step by step from one sample of the model to another.
 
     Args:
       model: the model.
-      begin: the first sample: its class (`IN_TURN`: no class), its index from 0, given as `num`, and the seed
-        and guidance of all images.
-      end: the last sample: its class and, as `num`, its index; its seed and guidance are not used.
+      begin: the first sample. `label` is its class (`IN_TURN`: no class), and `num` is here its index from 0
+        among the samples of the seed. `seed` and `guidance` apply to all images.
+      end: the last sample: `label` and `num` are its class and its index; `seed` and `guidance` are ignored.
       num_frames: number of images, 2 to 25.
       progress: callable that gets the share of the work done, 0 to 1, and what is being done; it may raise
         UserError to end the work.
@@ -187,12 +190,12 @@ def blend(
 
 
 def compose(
-    model: EnergyModel, text: str, num: int = 4, seed: int = 0, progress: Progress = silent
+    model: EnergyModel, text: str, num: int = 4, seed: int = 0, progress: Progress = _silent
 ) -> np.ndarray:
     """Draws images from a combination of classes, such as '3 & !8' (3 and not 8).
 
     Args:
-      model: a model with classes. For expressions with |, its energies must be preconditioned.
+      model: a model with classes. Expressions with | need a model trained with --energy=preconditioned.
       text: the expression, at most 200 letters: classes (numbers), & (and), | (or), ! (not) and brackets.
       num: number of images, 1 to 25.
       seed: 0 to 2^31 - 1.
@@ -247,12 +250,12 @@ def _heights(model: EnergyModel, progress: Progress) -> dict[int, np.ndarray]:
 
 
 def score(
-    model: EnergyModel, images: np.ndarray, progress: Progress = silent
+    model: EnergyModel, images: np.ndarray, progress: Progress = _silent
 ) -> tuple[Scores, np.ndarray | None]:
     """Scores images: energies, gradients and, if log Z is known, log densities and typicality.
 
     Args:
-      model: the model.
+      model: the model; it knows log Z if its attribute `heights` is not None.
       images: uint8 [n, H, W, C].
       progress: callable that gets the share of the work done, 0 to 1, and what is being done; it may raise
         UserError to end the work.

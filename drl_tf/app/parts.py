@@ -50,14 +50,15 @@ class App:
         inputs: Sequence[Any],
         outputs: Sequence[Any],
     ) -> None:
-        """Calls `function` at each event, and shows its results; pressing Stop ends the call.
+        """Makes a button or other component call `function` and show its results; Stop ends a call.
 
         Args:
-          trigger: event of a component, such as `button.click`, or several.
-          function: callable that gets the values of `inputs`, and then a callable for progress (share of the
-            work done, 0 to 1; what is being done). It returns the values of `outputs`.
-          inputs: components whose values the function gets.
-          outputs: components that show the values that the function returns.
+          trigger: event of a component, such as `button.click`, or several events.
+          function: callable that gets the value of each input, and as its last argument a callable to report
+            progress (share of the work done, 0 to 1; what is being done). It returns the value of each
+            output.
+          inputs: components whose values `function` gets.
+          outputs: components that show the values that `function` returns.
         """
 
         def handler(
@@ -84,9 +85,10 @@ class App:
 
     @contextlib.contextmanager
     def stoppable(self, request: gr.Request) -> Iterator[threading.Event]:
-        """Context manager: yields a `threading.Event`, which is set when Stop is pressed on the page.
+        """Context manager: yields a `threading.Event`, which is set when the user presses Stop.
 
-        The page is that from which `request` came.
+        Args:
+          request: the request that the work in the block answers; only Stop on the same page sets the event.
         """
         stop = self._stops[request.session_hash] = threading.Event()
         try:
@@ -95,7 +97,7 @@ class App:
             self._stops.pop(request.session_hash, None)
 
     def cancels(self, work: Any) -> None:
-        """Makes Stop cancel `work`, an event listener of Gradio, such as `button.click(..)` returns."""
+        """Makes Stop cancel `work`, an event listener of Gradio, such as the result of `button.click(..)`."""
         self._work.append(work)
 
     def buttons(self, *texts: str) -> list[gr.Button]:

@@ -83,7 +83,7 @@ def table(names: Sequence[str], scores: Scores, typicality: np.ndarray | None) -
 
 
 def verdict(names: Sequence[str], typicality: np.ndarray | None) -> str:
-    """Returns a sentence that says which images are atypical, or that this is not known.
+    """Returns a sentence that names the atypical images, or says that typicality is not known.
 
     Args:
       names: name of each image.

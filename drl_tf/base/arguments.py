@@ -24,7 +24,7 @@ def named(**names: str) -> Iterator[None]:
     Within `named(workdir='model')`, the message '--workdir=x is ...' becomes 'model=x is ...'.
 
     Args:
-      **names: {name of an option: name of the argument}.
+      **names: {name of an option: name of the argument}; other options only lose their dashes.
     """
     try:
         yield
@@ -49,7 +49,7 @@ def number(name: str, value: Any, low: float, high: float = LARGEST, whole: bool
       value: the argument.
       low: the smallest allowed value.
       high: the largest allowed value.
-      whole: whether the number must be whole.
+      whole: True: the number must be whole, and an int is returned.
 
     Raises:
       UserError: `value` is not a number (if `whole`: a whole number), or not within [low, high].
@@ -85,16 +85,8 @@ def path(name: str, value: Any, what: str = 'a path') -> str:
     return found
 
 
-def array(name: str, value: Any) -> np.ndarray:
-    """Converts an argument to a NumPy array.
-
-    Args:
-      name: name of the argument, for the message.
-      value: anything that `np.asarray` accepts.
-
-    Raises:
-      UserError: the value is no array, such as rows of unequal lengths.
-    """
+def _array(name: str, value: Any) -> np.ndarray:
+    """Converts the value of the argument `name` to a NumPy array; a UserError names it if that fails."""
     try:
         return np.asarray(value)
     except (ValueError, TypeError) as error:
@@ -117,7 +109,7 @@ def each(name: str, value: Any, count: int, low: int, high: int) -> np.ndarray:
     Raises:
       UserError: `value` is neither one whole number nor `count` of them, or is below `low` or above `high`.
     """
-    found = array(name, value)
+    found = _array(name, value)
     if not np.issubdtype(found.dtype, np.integer) or found.shape not in ((), (count,)):
         raise UserError(f'{name} must be a whole number, or one for each of the {count} images')
     if found.min() < low or found.max() > high:
@@ -138,7 +130,7 @@ def images(name: str, value: Any, shape: tuple[int, int, int]) -> np.ndarray:
     Raises:
       UserError: `value` has a wrong shape or type, holds no image, or is not finite.
     """
-    found = array(name, value)
+    found = _array(name, value)
     if found.ndim != 4 or found.shape[1:] != shape or not len(found):
         wanted = ', '.join(map(str, shape))
         raise UserError(f'{name} of shape {found.shape} must be [n, {wanted}] with n from 1')

@@ -56,7 +56,7 @@ def written_aside(path: str | os.PathLike[str], mode: str = 'w') -> Iterator[IO[
 
 @contextlib.contextmanager
 def directory_written_aside(directory: str | os.PathLike[str], replaced: Container[str]) -> Iterator[str]:
-    """Context manager that replaces a directory at once: by a new one, when the block ends.
+    """Context manager that replaces a directory by a new one, in one step when the block ends.
 
     A reader, and a run that is killed, find the former directory or the new one, never a mixture. On file
     systems that cannot exchange two directories at once, neither exists for a moment. If the block raises,
@@ -151,7 +151,7 @@ def digest(text: str) -> str:
 
 @contextlib.contextmanager
 def named(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Context manager: adds the file name `path` to an `OSError` that has none, such as one of `write`."""
+    """Context manager: adds `path` to an `OSError` that names no file, as when `file.write` fails."""
     try:
         yield
     except OSError as error:

@@ -271,7 +271,7 @@ def export_directory(command: Command, workdir: str) -> str:
 
 
 def reads_export(command: Command) -> bool:
-    """Returns whether the modes read the exported --model in place, since none writes to a workdir."""
+    """Returns whether the command needs no workdir, because its modes only read the exported --model."""
     write_elsewhere = {'app', *(TO_OUTPUT_DIR if command.output_dir else ())}
     return bool(command.model) and set(command.mode) <= write_elsewhere
 

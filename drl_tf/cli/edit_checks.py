@@ -88,7 +88,7 @@ def check_configuration(command: Command, config: Config) -> None:
 
 
 def features(command: Command, config: Config) -> bool:
-    """Returns whether a command needs a feature network: --extractor is given, for inpaint or restore.
+    """Returns whether inpaint or restore is to compare features of images, because --extractor is given.
 
     Args:
       command: the options that say what to do.

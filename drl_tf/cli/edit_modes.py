@@ -22,7 +22,7 @@ def change(mode: str, command: Command, config: Config, workdir: str, step: int 
       command: the options that say what to do.
       config: the configuration of the run.
       workdir: the directory of the run.
-      step: step of the checkpoint; None: the newest.
+      step: training step of the checkpoint; None: the newest.
 
     Returns:
       Lines to print, {label: text}; None on the other workers.
@@ -39,25 +39,28 @@ def change(mode: str, command: Command, config: Config, workdir: str, step: int 
 def labels_and_weights(command: Command) -> tuple[tuple[int, ...], tuple[float, ...]] | None:
     """Returns the classes in the --expression of a command, and the weight of each.
 
-    An example is ((3, 8), (1.0, -1.0)) for '3 & !8'. It returns None if the expression has an "or" (|) or
-    names one of two models: it is then no weighted sum of energies of one model.
+    For '3 & !8', it returns ((3, 8), (1.0, -1.0)). It returns None for an expression that is no weighted sum
+    of energies of one model, because it has an "or" (|) or names one of two models (a or b).
     """
     found = expressions.weights(expressions.parse(command.expression))
     return None if found is None else (tuple(found), tuple(found.values()))
 
 
 def judged(command: Command, config: Config, result: dict[str, str] | None) -> dict[str, str] | None:
-    """Adds to the result of drawing images from an --expression which classes the images show.
+    """Classifies images that were drawn from an --expression, and adds the shares of classes to the output.
+
+    The classifier knows only digits. Nothing is added for images of other datasets, or images that are not
+    square.
 
     Args:
       command: the options that say what to do.
       config: the configuration of the run.
-      result: {label: text} that drawing the images returned; its last text is the path of the images. None
-        on workers other than the chief.
+      result: the lines to print about the drawn images, {label: text}; the last text is the path of the
+        images. None on workers other than the chief (the first worker).
 
     Returns:
-      Lines to print, {label: text}: `result`, and before it, for the dataset of digits, the largest shares of
-      images by class, as a classifier sees them. None if `result` is None.
+      Lines to print, {label: text}: the shares of images by class, and the path of a JSON file with all
+      shares, followed by the lines of `result`. None if `result` is None.
     """
     if result is None:
         return None
@@ -76,7 +79,7 @@ def compose(command: Command, config: Config, workdir: str, step: int | None, co
       command: the options that say what to do.
       config: the configuration of the run.
       workdir: the directory of the run.
-      step: step of the checkpoint; None: the newest.
+      step: training step of the checkpoint; None: the newest.
       count: number of images to draw.
 
     Returns:

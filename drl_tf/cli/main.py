@@ -12,7 +12,7 @@ from absl import flags
 
 from drl_tf import __version__
 from drl_tf.base.errors import DivergenceError, Interrupted, UserError, WorkerLost, printable
-from drl_tf.cli import parsing
+from drl_tf.cli import cpu_split, parsing
 from drl_tf.cli.checks import check_command, check_configuration
 from drl_tf.cli.command_options import Command, completed
 from drl_tf.cli.help import INTERRUPTED, WRONG_USE, help_text
@@ -81,6 +81,7 @@ def _run(argv: list[str]) -> int:
     check_command(command, {name: values[name].value for name in values if values[name].present})
     cluster.chosen(devices)
     config, workdir = parsing.resolve(command, values, argv)
+    splits = cpu_split.splits(command, config, devices)
     if not command.dry_run and cluster.workers().count == 1:
         check_configuration(command, config, workdir)
     quiet_start()
@@ -91,5 +92,5 @@ def _run(argv: list[str]) -> int:
         return 0
     from drl_tf.cli import run_modes  # Imports TensorFlow.
 
-    run_modes.run(command, config, workdir, devices)
+    run_modes.run(command, config, workdir, devices, splits)
     return 0

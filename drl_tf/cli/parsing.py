@@ -1,7 +1,6 @@
 """Turns the command line into a `Command`, `cluster.Devices` and a `Config`."""
 
 import dataclasses
-import difflib
 import itertools
 import os
 import pathlib
@@ -15,13 +14,14 @@ import drl_tf
 from drl_tf.base.errors import UserError
 from drl_tf.cli import flagfiles
 from drl_tf.cli.command_options import Command
+from drl_tf.cli.suggestions import LONGEST_NAME, suggestion
 from drl_tf.config import config as configuration
 from drl_tf.config import option_fields, tuned
+from drl_tf.config.combinations import steps_at_once
 from drl_tf.config.config import Config
 from drl_tf.config.options import Data
 from drl_tf.distributed import cluster
 
-_LONGEST_NAME = 100
 # Options with a value that also work without one, as switches.
 _SWITCHES = {
     'dry_run': '--dry_run=text',
@@ -32,23 +32,6 @@ _SWITCHES = {
     'flip=true': '--flip=yes',
     'noflip': '--flip=no',
     'flip=false': '--flip=no',
-}
-# Names that other programs have for an option.
-_GUESSED = {
-    'train_steps': 'steps num_steps max_steps iterations epochs num_epochs',
-    'learning_rate': 'lr',
-    'batch_size': 'bs batch',
-    'strategy': 'gpu gpus num_gpus device devices',
-    'image_size': 'size resolution',
-    'num_samples': 'n',
-    'mcmc_steps': 'langevin_steps',
-    'num_classes': 'classes',
-    'labels': 'label class',
-    'precision': 'dtype fp16 bf16 mixed_precision',
-    'workdir': 'logdir log_dir model_dir checkpoint resume',
-    'dataset': 'data',
-    'ema_decay': 'ema',
-    'guidance': 'w guidance_scale',
 }
 
 
@@ -72,8 +55,9 @@ def configuration_of(words: Iterable[str]) -> Config:
 def resolve(command: Command, values: flags.FlagValues, argv: Sequence[str]) -> tuple[Config, str]:
     """Returns the configuration of a command line, and its workdir (the directory of the run).
 
-    For a new run, and for modes without a run, the configuration is that of the options and presets. Else it
-    is the run's (or --model's), with changes. A run is resumed, unless --dataset or --restart is given.
+    A new run, and modes that use no run, get their configuration from the options and presets. Other modes
+    get the configuration stored with the run or --model, changed by the options. --mode=train resumes the run
+    in the workdir, unless there is none, or --dataset or --restart is given.
 
     Args:
       command: the options that say what to do.
@@ -86,12 +70,12 @@ def resolve(command: Command, values: flags.FlagValues, argv: Sequence[str]) -> 
     if 'import_official' in command.mode:
         return _from_flags(command, *_with_network(command, values, argv))
     begins = 'train' in command.mode and not _resumes(command, values)
-    if 'ablate' in command.mode or begins or not (modes_of_a_run(command) or command.workdir):
+    if 'ablate' in command.mode or begins or not (_modes_of_a_run(command) or command.workdir):
         return _from_flags(command, values, argv)
     return _stored(command, values)
 
 
-def modes_of_a_run(command: Command) -> list[str]:
+def _modes_of_a_run(command: Command) -> list[str]:
     """Returns the modes that need or begin a run: not 'stats' or 'prepare', nor 'evaluate' with --samples."""
     needs_none = {'stats', 'prepare'} | ({'evaluate'} if command.samples else set())
     return [mode for mode in command.mode if mode not in needs_none]
@@ -106,7 +90,10 @@ def _from_flags(command: Command, values: flags.FlagValues, argv: Sequence[str])
     """Returns the configuration of flags and presets, and the workdir (by default a directory in `runs/`)."""
     from drl_tf.data import dataset_table
 
-    values = with_presets(values, argv)
+    says_at_once = values['steps_per_execution'].present
+    values = _with_presets(values, argv)
+    if not says_at_once:
+        values['steps_per_execution'].value = steps_at_once(values.flag_values_dict())
     config = _config(values, dataset_table.resolve(group_of(Data, values)))
     kind = 'exact' if config.network.energy == 'exact' else config.diffusion.recipe
     kind = 'ablation' if 'ablate' in command.mode else kind
@@ -121,14 +108,16 @@ def _stored(command: Command, values: flags.FlagValues) -> tuple[Config, str]:
 
     version = exported.find(exported.two_of(command.model)[0]) if command.model else None
     if not (command.workdir or version):
-        modes = ','.join(modes_of_a_run(command))
+        modes = ','.join(_modes_of_a_run(command))
         raise UserError(f'--mode={modes} needs --workdir, the directory of a trained run, or --model')
     workdir = command.workdir
     if version and not workdir:
         workdir = os.path.join('runs', f'model_{exported.name_of(version)}')
     stored = exported.load_config(version) if version else configuration.load(workdir)
     fields = [field for field, _ in stored.options()]
-    config = stored.replace(**_given(fields, values))
+    given = _given(fields, values)
+    at_once = steps_at_once({field.name: value for field, value in stored.options()} | given)
+    config = stored.replace(**{'steps_per_execution': at_once, **given})
     if not values['stats_file'].present and ('stats' in command.mode or values['num_real'].present):
         config = config.replace(stats_file='')
     config = dataclasses.replace(config, data=dataset_table.resolve(config.data))
@@ -160,7 +149,7 @@ def _with_network(
     return parse(argv), argv
 
 
-def with_presets(values: flags.FlagValues, argv: Sequence[str]) -> flags.FlagValues:
+def _with_presets(values: flags.FlagValues, argv: Sequence[str]) -> flags.FlagValues:
     """Returns the flags of a command line with the presets of its dataset and recipe.
 
     The presets are read in this order, each overriding those before it: recipe; dataset; dataset and image
@@ -236,20 +225,11 @@ def _check_words(words: list[str], values: flags.FlagValues) -> None:
             continue
         is_off = name.startswith('no') and name[2:] in values and values[name[2:]].boolean
         if name not in values and not is_off:
-            raise UserError(f'unknown option --{name[:_LONGEST_NAME]}{_suggestion(name, values)}')
+            raise UserError(f'unknown option --{name[:LONGEST_NAME]}{suggestion(name, values)}')
         if not equals and not is_off and not values[name].boolean:
             if following.startswith('--'):
                 raise UserError(f'--{name} has no value: every option is --name=value')
             next(pairs, None)  # Skips the value of the option.
-
-
-def _suggestion(name: str, values: flags.FlagValues) -> str:
-    """Returns the end of the message about an unknown option: the option that was most likely meant."""
-    plain = name.replace('-', '_').lower()[:_LONGEST_NAME]
-    guessed = [option for option, names in _GUESSED.items() if plain in names.split()]
-    exact = [plain] if plain in values else []
-    close = [*guessed, *exact, *difflib.get_close_matches(plain, list(values), n=1)]
-    return f', did you mean --{close[0]}?' if close else ': see --help'
 
 
 def _define(field: dataclasses.Field, group: str | None, values: flags.FlagValues) -> None:

@@ -17,7 +17,7 @@ FLOAT32 = ('export', 'inpaint', 'restore', 'likelihood', 'score', 'ood', 'densit
 _DRAWING = ('sample', 'compose', 'edit', 'interpolate', 'evaluate', 'sweep_steps', 'sweep_guidance')
 
 
-def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices) -> None:
+def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices, splits: bool) -> None:
     """Sets up the devices, runs the modes in order, and prints the result of each mode.
 
     Args:
@@ -25,11 +25,12 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices)
       config: the configuration of the run.
       workdir: the directory of the run.
       wanted: the options that choose the devices.
+      splits: whether each core of a CPU computes its own part of a batch, from `cpu_split.splits`.
 
     Raises:
       UserError, DivergenceError, Interrupted, WorkerLost: a mode did not finish.
     """
-    devices.set_up(config.training.deterministic, wanted)
+    devices.set_up(config.training.deterministic, wanted, splits)
     with workers.as_one_run():
         config = config.replace(precision=devices.resolve_precision(config.training.precision))
         _print_precision(command, config)
@@ -54,7 +55,8 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices)
 def as_trained(config: Config, workdir: str) -> Config:
     """Returns a configuration with the values that training has stored in the run.
 
-    These are the mean and standard deviation of the images, and the final `train_steps` and `decay_steps`.
+    These are the mean, standard deviation and `exact_images` of the data, and the final `train_steps` and
+    `decay_steps`.
 
     Args:
       config: the configuration before training.

@@ -12,7 +12,7 @@ def score(command: Command, config: Config, workdir: str, step: int | None) -> d
       command: the options that say what to do.
       config: the configuration of the run.
       workdir: the directory of the run.
-      step: step of the checkpoint; None: the newest.
+      step: training step of the checkpoint; None: the newest.
 
     Returns:
       Lines to print, {label: text}; None on the other workers.
@@ -30,7 +30,7 @@ def ood(command: Command, config: Config, workdir: str, step: int | None) -> dic
       command: the options that say what to do.
       config: the configuration of the run.
       workdir: the directory of the run.
-      step: step of the checkpoint; None: the newest.
+      step: training step of the checkpoint; None: the newest.
 
     Returns:
       Lines to print, {label: text}; None on the workers other than the chief (the first worker).

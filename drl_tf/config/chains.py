@@ -35,8 +35,9 @@ def negatives_of(config: Config) -> str:
     """Returns the kind of chains that draw negatives (samples of the model) in training.
 
     Returns:
-      For preconditioned energies that are trained with negatives: 'mala', 'hmc' or 'langevin', as the option
-      `contrastive_corrector` says; with mcmc_steps=0 'langevin'. For all others: 'none'.
+      For energy='preconditioned' with objective='contrastive' or contrastive > 0: 'mala', 'hmc' or
+      'langevin', as the option `contrastive_corrector` says, but 'langevin' if mcmc_steps is 0. Otherwise
+      'none', also for energy='paper', where the option `contrastive_corrector` has no effect.
     """
     options = config.training
     contrasts = options.contrastive or options.objective == 'contrastive'
@@ -46,9 +47,10 @@ def negatives_of(config: Config) -> str:
 
 
 def has_units(config: Config) -> bool:
-    """Returns whether the step sizes of chains in sampling are relative to the curvature of the log density.
+    """Returns whether step sizes of chains in sampling are relative to the curvature of the log density.
 
-    Otherwise, the noise schedule decides them, as in the paper.
+    This is so for mala and hmc, and if the option `corrector_step` is set. Otherwise, the step sizes are
+    those of the noise schedule, as in the paper.
     """
     return corrector_of(config) in _ADJUSTED or config.sampling.corrector_step > 0
 
@@ -68,7 +70,11 @@ def check(config: Config) -> None:
 
 
 def has_any_level(config: Config) -> bool:
-    """Returns whether the energies are log densities at any noise level, not only at those of training."""
+    """Returns whether the model can sample at noise levels between those of its schedule.
+
+    Models with --energy=exact can, and so can those trained with --energy=preconditioned and
+    --levels=continuous.
+    """
     energy = config.network.energy
     return energy == 'exact' or (energy == 'preconditioned' and config.training.levels == 'continuous')
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from drl_tf.base.errors import UserError
 from drl_tf.config import chains, objectives
@@ -14,6 +15,9 @@ from drl_tf.config.options import DIGITS, EXTRACTORS
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
     from drl_tf.config.options import Data
+
+# Numbers of steps that must be multiples of the option `steps_per_execution`.
+_PERIODS = ('train_steps', 'log_every', 'checkpoint_every', 'grid_every', 'evaluate_every')
 
 
 def check(config: Config) -> None:
@@ -52,7 +56,7 @@ def check_likelihood(config: Config, method: str) -> None:
 
 
 def check_energies(config: Config, mode: str) -> None:
-    """Checks that a mode can use energies of single images; raises UserError for batch normalisation.
+    """Checks that the energy of an image depends on it alone; raises UserError for batch normalisation.
 
     Args:
       config: the configuration of the model.
@@ -204,14 +208,25 @@ def _check_steps(config: Config) -> None:
         raise UserError(
             f'--norm=batch ties the images of a batch together: it needs --microbatches=1, not {parts}'
         )
-    periods = {
-        'train_steps': options.train_steps,
-        'log_every': options.log_every,
-        'checkpoint_every': options.checkpoint_every,
-        'grid_every': options.grid_every,
-        'evaluate_every': config.evaluation.evaluate_every,
-    }
+    values = {field.name: value for field, value in config.options()}
     at_once = options.steps_per_execution
-    for name, steps in periods.items():
-        if steps % at_once:
-            raise UserError(f'--{name}={steps} must be a multiple of --steps_per_execution={at_once}')
+    for name in _PERIODS:
+        if values[name] % at_once:
+            raise UserError(f'--{name}={values[name]} must be a multiple of --steps_per_execution={at_once}')
+
+
+def steps_at_once(values: Mapping[str, Any]) -> int:
+    """Returns the largest divisor of `steps_per_execution` that divides `train_steps` and all `..._every`.
+
+    The divisor is the number of steps per execution to use: training stops, logs and saves only between
+    executions.
+
+    Args:
+      values: {option: value}, with `steps_per_execution`, `train_steps` and the options named `..._every`.
+
+    Examples:
+      >>> periods = dict(log_every=100, checkpoint_every=1000, grid_every=0, evaluate_every=0)
+      >>> steps_at_once(dict(steps_per_execution=10, train_steps=45, **periods))
+      5
+    """
+    return math.gcd(values['steps_per_execution'], *(values[name] for name in _PERIODS))

@@ -79,8 +79,8 @@ class Config:
     def negatives(self) -> str:
         """Kind of the chains that draw negatives (samples of the model) in training.
 
-        For preconditioned energies, 'langevin', 'mala' (Langevin steps with acceptance) or 'hmc' (Hamiltonian
-        Monte Carlo). 'none' for other energies, or if training uses no negatives.
+        With energy='preconditioned' it is 'langevin', 'mala' (Langevin steps with acceptance) or 'hmc'
+        (Hamiltonian Monte Carlo). It is 'none' with other energies, or if training uses no negatives.
         """
         return chains.negatives_of(self)
 
@@ -180,16 +180,16 @@ def exists(workdir: str | os.PathLike[str]) -> bool:
 
 
 def groups() -> tuple[Any, ...]:
-    """Returns the groups of options, as dataclass fields of `Config`: `name` is that of the group."""
+    """Returns the dataclass field of each group in `Config`: `name` is 'data' and so on, `type` its class."""
     return dataclasses.fields(Config)
 
 
 def measured(config: Config) -> dict[str, Any]:
-    """Returns the options that training sets from its images.
+    """Returns the options whose values training measures on its images, such as their mean.
 
     Returns:
       {'data_mean': mean of each channel, 'data_std': standard deviation of the pixels, 'exact_images': number
-      of images that exact energies use}.
+      of training images with --energy=exact}.
 
     Examples:
       >>> from drl_tf.config.config import Config, measured

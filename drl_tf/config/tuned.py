@@ -30,7 +30,7 @@ OPTIONS = (
 
 
 def options_of(config: Config) -> dict[str, Any]:
-    """Returns the options that make the sampler of a configuration, {option: value}.
+    """Returns the options that decide how a configuration samples, {option: value}, to compare samplers.
 
     The options are those in `OPTIONS`. Equal samplers have equal options: equal numbers of chain steps at all
     noise levels become one number, and the corrector 'auto' becomes the kind of chains that it stands for.
@@ -92,7 +92,7 @@ def with_tuples(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def said(options: Mapping[str, Any]) -> str:
-    """Formats a sampler, {option: value}, as on the command line; options that are empty or 0 are left out.
+    """Formats options of a sampler, {option: value}, for a command line; empty ones and 0 are left out.
 
     Examples:
       >>> said({'num_levels': 6, 'mcmc_steps': (3, 1), 'sampling_steps': (), 'corrector_step': 0.1})

@@ -27,8 +27,9 @@ def composed(expression: Any, of_atom: Callable[[Any], LogDensity], reference: L
     mean of exp(r_a), and '!' (negation) changes the sign.
 
     Args:
-      expression: a density, named by any value (an atom); or a pair (operator, expressions) with the operator
-        '&', '|' or '!' and a tuple of expressions, one expression for '!'.
+      expression: an atom or an operation. An atom is any value that names a density, such as an int. An
+        operation is a pair (operator, expressions): '&', '|' or '!', and a tuple of expressions (for '!', of
+        one expression).
       of_atom: callable that takes an atom and returns its log density. A log density is a callable that maps
         x, float32 [B, H, W, C], to float32 [B].
       reference: log q, the log density of the reference.

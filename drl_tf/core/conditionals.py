@@ -18,11 +18,14 @@ Noise: TypeAlias = Callable[[int | tf.Tensor], tf.Tensor]
 def conditional(
     schedule: Schedule, log_density: LogDensity, x_next: tf.Tensor, level: tf.Tensor
 ) -> LogDensity:
-    """Returns the log density of y_t given x_{t+1}: F(y, t) - r_t |y - x_{t+1}|^2 / (2 s_{t+1}^2) + const.
+    """Returns the log density of y_t given x_{t+1}, from the log density of y_t.
 
     y_t is the scaled noisy image at level t, and x_{t+1} the noisy image one level above. F(y, t) is the log
     density of y_t, up to a constant. s_{t+1} is the standard deviation of the noise added from x_t to
-    x_{t+1}. r_t is 1 at most levels; at a level with r_t = 0, the result does not depend on x_{t+1}.
+    x_{t+1}. r_t is 1 at conditional levels and 0 at marginal levels, where x_{t+1} has no effect. Up to a
+    constant, the result is
+
+        log p(y | x_{t+1}) = F(y, t) - r_t |y - x_{t+1}|^2 / (2 s_{t+1}^2).
 
     Args:
       schedule: a `Schedule`, whose attributes `s` and `conditional` hold s_t and r_t.
@@ -97,7 +100,8 @@ def conditional_chain(
         `normal_approximation`. None: no chain, y_t is `start`.
       step_noise: callable that takes the step index k, from 0, and returns standard normal noise,
         float32 [B, H, W, C].
-      step_size: step size delta of each image, float32 [B, 1, 1, 1]; None: `schedule.delta` at its level.
+      step_size: step size delta of each image, float32 [B, 1, 1, 1]. None: the entry of `schedule.delta` for
+        the level of the image.
       beta: weight of the previous step's gradient in each step, float32 [B, 1, 1, 1]. None: each step uses
         its own gradient alone.
 
@@ -131,12 +135,13 @@ def conditional_chain(
 def normal_approximation(
     schedule: Schedule, log_density: LogDensity, x_next: tf.Tensor, level: tf.Tensor, noise: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draws y_t given x_{t+1} without a chain, with F replaced by its first-order expansion at x_{t+1}:
-
-        y ~ N(x_{t+1} + s_{t+1}^2 grad F(x_{t+1}, t), s_{t+1}^2 I)
+    """Draws y_t given x_{t+1} from a normal approximation, without a chain.
 
     y_t is the scaled noisy image at level t, and F(y, t) its log density up to a constant. x_{t+1} is the
     noisy image one level above, and s_{t+1} the standard deviation of the noise added from x_t to x_{t+1}.
+    With the first-order expansion of F at x_{t+1} instead of F, y_t is normal:
+
+        y ~ N(x_{t+1} + s_{t+1}^2 grad F(x_{t+1}, t), s_{t+1}^2 I)
 
     This is the paper's sampler for T = 1000. Its variance s_{t+1}^2 is too large: if exp F is Gaussian with
     variance 1 / l, the exact variance is s_{t+1}^2 / (1 + s_{t+1}^2 l).

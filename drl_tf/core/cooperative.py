@@ -118,13 +118,13 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
         x_next: tf.Tensor,
         y_neg: tf.Tensor,
     ) -> LossesAndGradients:
-        """Computes the loss of the initializer g and its gradients.
+        """Computes the loss of the initializer g and its gradients; training calls this after the chains.
 
         `objectives.initializer` defines the loss of one image.
 
         Args:
           tape: the gradient tape that recorded how g computed `proposal`.
-          batch: the training images of this replica, with their noise levels t.
+          batch: some of this replica's training images, with their noise levels t.
           start: y^0, the first states of the chains, float32 [B, H, W, C].
           proposal: g(x_{t+1}, t), the mean of y^0, float32 [B, H, W, C].
           x_next: x_{t+1}, the noisy training images one level above x_t, float32 [B, H, W, C].

@@ -275,8 +275,8 @@ def step_sizes(schedule: Schedule, q: float | tf.Tensor) -> tf.Tensor:
     """Returns the step size delta_t = sqrt(2 q / L_t) of the chains at each level t, float32 [T].
 
     L_t is the largest curvature of the density that a chain at level t draws from; `curvature` computes it.
-    The division by L_t makes one q suit all levels. Langevin steps without rejection inflate the variance in
-    the direction of the largest curvature by 1 / (1 - q / 2).
+    The division by L_t makes one q suit all levels. Langevin steps without rejection make the variance in the
+    direction of the largest curvature too large, by the factor 1 / (1 - q / 2).
 
     Args:
       schedule: the noise levels and their constants, a `Schedule`.

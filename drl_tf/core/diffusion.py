@@ -23,7 +23,7 @@ class Schedule:
     Attributes:
       s: standard deviation s_t of the noise added to reach x_t from the level below, float64 [T + 1].
       conditional: r_t, float64 [T]: 1 if the EBM of level t is conditional on x_{t+1}, 0 if it is marginal.
-      b2: factor of the squared Langevin step sizes, see `delta`.
+      b2: factor of the squared Langevin step sizes; the attribute `delta` has the formula.
       time: noise level of each x_t as the networks take it, float64 [T + 1].
       levels: 0..T-1, int32 [T]; after `strided`, indices into the original schedule.
 
@@ -73,7 +73,7 @@ class Schedule:
 
     @property
     def m(self) -> np.ndarray:
-        """Factor m_t in y_t = m_t x_t, float64 [T]: a_{t+1} if level t is conditional, else 1."""
+        """Factor m_t of the network input y_t = m_t x_t, float64 [T]: a_{t+1} at conditional levels, or 1."""
         return np.where(self.conditional == 1, self.a[1:], 1.0)
 
     @property
@@ -113,7 +113,7 @@ class Schedule:
 def t6(num_levels: int = 6, b2: float = 2e-4) -> Schedule:
     """Returns the paper's schedule of 6 levels, a subset of the 1,000 levels of DDPM (Ho et al. 2020).
 
-    A_T, the factor of the clean image at the highest level, is 0.006; sampling takes it as 0.
+    A_T, the factor of the clean image at the highest level, is only 0.006: sampling starts from pure noise.
 
     Args:
       num_levels: T, the number of levels, at most 500; 6 in the paper.
@@ -158,9 +158,9 @@ def cosine(num_levels: int = 6, b2: float = 4e-4, largest: float = 9.8, smallest
 
 
 def t1k(num_levels: int = 999, b2: float = 2e-4) -> Schedule:
-    """Returns the paper's "T = 1000": 1,000 noise levels with linear s^2, and every level conditional.
+    """Returns the paper's "T = 1000": 1,000 noise levels, all conditional; s^2 rises linearly.
 
-    A_T, the factor of the clean image at the highest level, is 0.006; sampling takes it as 0.
+    A_T, the factor of the clean image at the highest level, is only 0.006: sampling starts from pure noise.
 
     Args:
       num_levels: T, at most 999; if T < 999, the schedule has T + 1 evenly spaced levels of the 1,000.
@@ -182,7 +182,7 @@ def t1k(num_levels: int = 999, b2: float = 2e-4) -> Schedule:
 def karras(
     num_levels: int = 6, b2: float = 4e-4, smallest: float = 0.0074, largest: float = 12.8, rho: float = 4.0
 ) -> Schedule:
-    """Returns the schedule of Karras et al. (NeurIPS 2022, equation 5): sigma^(1 / rho) is evenly spaced.
+    """Returns the schedule of Karras et al. (2022, equation 5): (S_t / A_t)^(1 / rho) is evenly spaced.
 
     Args:
       num_levels: T, the number of levels.
@@ -191,7 +191,7 @@ def karras(
       rho: at least 1; a larger rho puts more levels at low noise.
 
     Returns:
-      A `Schedule`, conditional at all levels but the top. The networks take 1000 atan(sigma) / (pi / 2).
+      A `Schedule`, conditional at all levels but the top. Its `time` is 1000 atan(sigma) / (pi / 2).
 
     Examples:
       >>> schedule = karras()
@@ -234,7 +234,7 @@ def per_image(values: np.ndarray, level: tf.Tensor) -> tf.Tensor:
 
 
 def at(values: np.ndarray, level: tf.Tensor) -> tf.Tensor:
-    """`per_image`, shaped to multiply images: the entry of `values` at each image's `level`, [B, 1, 1, 1].
+    """Looks up each image's constant, values[level], as float32 [B, 1, 1, 1], to multiply images with.
 
     Examples:
       >>> at([0.1, 0.2, 0.3], tf.constant([2, 0])).shape
@@ -253,8 +253,8 @@ def forward_pair(
       x: clean images in [-1, 1], float32 [B, H, W, C].
       level: noise level t of each image, 0 to T - 1, int32 [B].
       noise: standard normal noise in x_t, float32 [B, H, W, C].
-      noise_next: standard normal noise added from x_t to x_{t+1}. None: x_t and x_{t+1} share `noise`; each
-        then has the right distribution, but the pair has not.
+      noise_next: standard normal noise added from x_t to x_{t+1}. None: x_t and x_{t+1} share `noise`. Each
+        still has the right distribution, but their joint distribution is wrong.
 
     Returns:
       x_t and x_{t+1}, both float32 [B, H, W, C].

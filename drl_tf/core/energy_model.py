@@ -15,11 +15,12 @@ from drl_tf.core.energy_networks import energy_network
 from drl_tf.core.guidance import UNCONDITIONAL, Terms
 from drl_tf.core.langevin import LogDensity, value_gradient
 from drl_tf.core.noise import Seed
+from drl_tf.core.side_by_side import concatenated
 from drl_tf.core.weights import Weights, with_average
 
 
 class EnergyModel(keras.Model):
-    """Computes log densities F(y_t, t) of scaled noisy images y_t = m_t x_t at levels t, and samples.
+    """Computes log densities F(y_t, t) of scaled noisy images y_t = m_t x_t at levels t, and draws images.
 
     Args:
       config: a `config.Config`. Networks compute in bfloat16 if `precision` is 'bfloat16', else in float32.
@@ -28,7 +29,7 @@ class EnergyModel(keras.Model):
       schedule: `Schedule` of the T levels that have an energy.
       walk: `Schedule` of the levels that sampling visits: all, or fewer with the option `sampling_levels`.
       precision: F divided by the network output, at each level, float64 [T]; 1 if F is normalised.
-      normalised: whether F is a normalised log density; F then exists at all T + 1 noise levels.
+      normalised: True for energy='preconditioned' or 'exact': F is normalised, at all T + 1 noise levels.
       averages: pairs (network with averaged weights, network with raw weights).
 
     Examples:
@@ -44,11 +45,9 @@ class EnergyModel(keras.Model):
         make_schedule = diffusion.SCHEDULES[config.diffusion.schedule]
         self.schedule = make_schedule(config.diffusion.num_levels, config.diffusion.b2)
         self.walk = self.schedule.strided(config.sampling.sampling_levels)
-        by_noise = config.diffusion.energy_scale == 'noise'
-        self.precision = self.schedule.s[1:] ** -2 if by_noise else self.schedule.delta**-2
         self.normalised = config.network.energy != 'paper'
-        if self.normalised:
-            self.precision = np.ones(self.schedule.num_levels)
+        scale = self.schedule.s[1:] if config.diffusion.energy_scale == 'noise' else self.schedule.delta
+        self.precision = np.ones_like(scale) if self.normalised else scale**-2
         self.network_dtype = 'mixed_bfloat16' if config.training.precision == 'bfloat16' else 'float32'
         make = functools.partial(energy_network, config, dtype=self.network_dtype)
         self.network, self.ema_network = with_average(make, 'network')
@@ -61,7 +60,7 @@ class EnergyModel(keras.Model):
         return preconditioning.scoring_level(self.schedule) if self.normalised else 0
 
     def network_of(self, weights: str) -> Any:
-        """Returns the network with averaged weights for 'ema', the one with raw weights for 'raw'."""
+        """Returns the energy network with averaged weights ('ema') or with the weights as trained ('raw')."""
         return Weights(weights).of(self.ema_network, self.network)
 
     def density_at(self, level: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> LogDensity:
@@ -69,8 +68,7 @@ class EnergyModel(keras.Model):
 
         Args:
           level: noise level t of each image, 0 to T - 1, int32 [B].
-          weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
-          terms: (labels, weight) pairs of a weighted sum of F over classes, from `guidance.guided`.
+          weights, terms: network weights, 'ema' (averaged) or 'raw'; classes, a result of `guidance.guided`.
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -100,12 +98,11 @@ class EnergyModel(keras.Model):
         return lambda y: log_prob(y / at(walk.m, level)) - log_m
 
     def log_prob_at(self, angle: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> LogDensity:
-        """Returns log p(x) in nats of noisy images, for normalised energies: a callable, x -> float32 [B].
+        """Returns log p(x) in nats of noisy images, a callable x -> float32 [B]; needs `normalised` energies.
 
         Args:
           angle: noise level in radians, float32 [B]; an image is x = cos(angle) x_clean + sin(angle) eps.
-          weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
-          terms: (labels, weight) pairs of a weighted sum of log p over classes, from `guidance.guided`.
+          weights, terms: network weights, 'ema' (averaged) or 'raw'; classes, a result of `guidance.guided`.
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -129,20 +126,17 @@ class EnergyModel(keras.Model):
         training: bool = False,
         walk: Schedule | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns y^0, first states of the chains that draw y_t = m_t x_t given x_{t+1}, and the mean of y^0.
+        """Returns first states y^0 of the chains that draw y_t = m_t x_t given x_{t+1}, and the mean of y^0.
+
+        With proposal='x_next', both are x_{t+1}. Else Tweedie's formula gives the mean, and y^0 adds noise.
 
         Args:
           x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
           level: noise level t of each image, an index into `walk`, int32 [B].
-          seed, first: random seed, int32 [2], and index of the first image; y^0_i depends on
-            (seed, first + i).
-          weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
-          terms: (labels, weight) pairs of a weighted sum of F over classes, from `guidance.guided`.
-          training: True ignores the option `noise_scale`.
+          seed, first: seed, int32 [2], and index of the first image; y^0_i depends on (seed, first + i).
+          weights, terms: network weights, 'ema' (averaged) or 'raw'; classes, a result of `guidance.guided`.
+          training: if True, the option `noise_scale` has no effect.
           walk: the noise levels that sampling visits; None: `self.schedule`.
-
-        Returns:
-          Two tensors float32 [B, H, W, C]: x_{t+1} twice, or y^0 by Tweedie's formula and its mean.
         """
         if self.config.diffusion.proposal == 'x_next':
             return x_next, x_next
@@ -178,7 +172,9 @@ class EnergyModel(keras.Model):
         Args:
           x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
           level: noise level t of each image, 0 to T - 1, int32 [B].
-          seed, first, weights, terms, corrector_steps: as in `sample`.
+          seed, first: seed, int32 [2], and index of the first image; image i depends on (seed, first + i).
+          weights, terms: network weights, 'ema' (averaged) or 'raw'; classes, a result of `guidance.guided`.
+          corrector_steps: step sizes from `pilot.steps`; None: those of the noise schedule.
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -207,12 +203,18 @@ class EnergyModel(keras.Model):
         corrector_steps: tf.Tensor | None = None,
         walk: Schedule | None = None,
     ) -> tuple[tf.Tensor, sampling.Info]:
-        """Draws x_low given x = x_high; `high` and `low` are levels of `walk`, the rest is as in `sample`.
+        """Draws images at the level `low` of `walk` (None: `self.walk`), given images x at the level `high`.
 
-        Returns x_low, float32 [B, H, W, C], and acceptance and displacement of the chains, a `sampling.Info`.
+        The arguments from `seed` on are as in `sample`. Also returns how chains moved, a `sampling.Info`.
         """
-        sampler = self.sampler(walk or self.walk, first, weights, terms, corrector_steps)
-        return sampler.descend(x, high, low, seed)
+
+        def of_part(begin: int, part: Any) -> tuple[tf.Tensor, sampling.Info]:
+            x, terms, first = part
+            first = first if isinstance(first, noise.Between) else first + begin
+            sampler = self.sampler(walk or self.walk, first, weights, terms, corrector_steps)
+            return sampler.descend(x, high, low, seed)
+
+        return concatenated(of_part, (x, terms, first))
 
     def sampler(
         self,
@@ -222,7 +224,7 @@ class EnergyModel(keras.Model):
         terms: Terms,
         corrector_steps: tf.Tensor | None,
     ) -> sampling.Sampler:
-        """Returns the sampler of Algorithm 2 on the levels of `walk`; the arguments are those of `sample`."""
+        """Returns the `Sampler` on the noise levels of `walk`; the other arguments are as in `sample`."""
 
         def start_at(x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
             seed = noise.fold(seed, noise.START)
@@ -266,11 +268,9 @@ class EnergyModel(keras.Model):
         Args:
           num_images: n, the number of images on each replica.
           seed, first: seed, int32 [2], and index of the first image; image i depends on (seed, first + i).
-          weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
-          terms: (labels, weight) pairs of a weighted sum of F over classes, from `guidance.guided`.
+          weights, terms: network weights, 'ema' (averaged) or 'raw'; classes, a result of `guidance.guided`.
           run: callable, (function, arguments) -> result: for replicas, `run` of a `tf.distribute.Strategy`.
-          after_part: callable, called after each part of the levels with its share of all levels, 0 to 1.
-          most_parts: largest number of parts.
+          after_part: callable, called after each of at most `most_parts` parts with its share of the levels.
           corrector_steps: step sizes from `pilot.steps`; None: computed here, which may take a pilot run.
           after_chains: callable; after each part, it gets the `sampling.Info` of that part.
           walk: the noise levels to visit; None: `self.walk`.

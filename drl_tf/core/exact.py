@@ -53,7 +53,7 @@ class ExactEnergy(SavedNetwork, SpectralLayers):
         self.built = True
 
     def hold(self, images: Any, labels: Any) -> None:
-        """Sets the training images whose noisy distribution is p.
+        """Sets the training images that define p, and their classes.
 
         Args:
           images: N clean images in [-1, 1], float [N, H, W, C].

@@ -35,7 +35,7 @@ def train_function(model: Any, steps: int) -> Callable[[Iterator[Any]], dict[str
     on_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
     if steps == 1 and not on_tpu and not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return None
-    step = model.train_step
+    step = tf.autograph.experimental.do_not_convert(model.train_step)
     if model.jit_compile and not on_tpu:
         step = tf.function(step, jit_compile=True)
 

@@ -31,7 +31,9 @@ class Estimate:
 
 
 def grid(angles: np.ndarray, spacing: float) -> tuple[np.ndarray, np.ndarray]:
-    """Adds noise levels between the given ones, evenly spaced in log-SNR = -2 log tan(angle).
+    """Adds noise levels between given ones: estimates of log Z compare neighbours, which must be close.
+
+    Between two given levels, the new ones are evenly spaced in log-SNR, -2 log tan(angle).
 
     Args:
       angles: noise levels as angles in radians, in (0, pi / 2), ascending, float64 [T + 1].
@@ -60,7 +62,8 @@ def integrated(angles: np.ndarray, slopes: np.ndarray) -> Estimate:
     """Estimates log Z, the log normalising constant, at each noise level by thermodynamic integration.
 
     F is the log density of the model without its normalising constant Z. The derivative of log Z in the angle
-    is the mean of dF / d angle. The trapezoid rule integrates these means over the log-SNR.
+    is the mean of dF / d angle over the noisy images of that level. The trapezoid rule integrates these means
+    over the log-SNR.
 
     Args:
       angles: the noise levels as angles in radians, ascending, float64 [N].

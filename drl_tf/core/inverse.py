@@ -23,12 +23,12 @@ class Plan:
 
     Attributes:
       method: 'posterior' runs chains on p(x_t | x_{t+1}, o), where x_t is the image with the noise of level
-        t; it needs preconditioned energies. 'replace' overwrites the observed part of the image after each
-        level; it works with all energies.
+        t; it needs a model with energy='preconditioned'. 'replace' overwrites the observed part of the image
+        after each level; it works with all energies.
       effort: number and size of the chain steps, and how often each level is sampled (`rounds`). 'replace'
         uses `rounds` only.
       num_levels: number of noise levels that 'posterior' visits; 0: the levels that `EnergyModel.sample`
-        visits. A number above 0 needs energies that were trained at all noise levels.
+        visits. A number above 0 needs a model that was trained with levels='continuous'.
 
     Examples:
       >>> Plan('replace').effort.rounds
@@ -45,11 +45,12 @@ def default_plan(config: Any, method: str = '') -> Plan:
 
     Args:
       config: the configuration of the model, a `config.Config`.
-      method: 'posterior' or 'replace'. '': 'posterior' for preconditioned energies, 'replace' for all others.
+      method: 'posterior' or 'replace'. '': 'posterior' for models with energy='preconditioned', 'replace' for
+        all others.
 
     Returns:
-      For 'posterior': each level is sampled twice, with 5 chain steps each time. 12 levels are visited if the
-      energies were trained at all noise levels, else the levels that `EnergyModel.sample` visits. For
+      For 'posterior': each level is sampled twice, with 5 chain steps each time. There are 12 levels if the
+      model was trained with levels='continuous', else the levels that `EnergyModel.sample` visits. For
       'replace': each level is sampled 5 times.
 
     Examples:
@@ -75,7 +76,7 @@ def solve(
     terms: Terms = UNCONDITIONAL,
     corrector_steps: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """Draws an image x for each observation o = H x + noise, with a linear operator H.
+    """Draws an image x for each observation o = H x + noise, where H is a linear operator.
 
     Args:
       model: an `EnergyModel`.
@@ -84,14 +85,15 @@ def solve(
       seed: random seed, int32 [2].
       first: index of the first image; image i depends only on (seed, first + i) and its observation.
       weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
-      terms: (labels, weight) pairs: the log density is the weighted sum of those for these labels. labels:
-        class + 1 of each image, int32 [B], or None for no class.
+      terms: classes and their weights, (labels, weight) pairs such as `guidance.guided` returns. The log
+        density of images is the weighted sum of the log densities of the pairs' classes. labels: class + 1 of
+        each image, int32 [B], or None for no class.
       corrector_steps: step sizes q of the chains at each level for the method 'replace', float32 [T], from
         `pilot.steps`. None: the step sizes of the noise schedule.
 
     Returns:
-      Images, float32 [B, H, W, C]. With the method 'replace', they still have the noise of level 0, unless
-      the model's option `final_denoise` is set.
+      Images, float32 [B, height, width, C]. With the method 'replace', they still have the noise of level 0,
+      unless the model's option `final_denoise` is set.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -117,12 +119,11 @@ def solve(
 
 
 def walk_of(model: Any, num_levels: int) -> Schedule:
-    """Returns the noise levels of a model that a sampler visits, with a chosen number of levels.
+    """Returns the noise levels to visit in sampling, a `Schedule` with a chosen number of levels.
 
     Args:
-      model: an `EnergyModel`.
-      num_levels: number of levels of the same kind of schedule; 0: the levels that `EnergyModel.sample`
-        visits.
+      model: an `EnergyModel`; the option `schedule` of its configuration chooses the kind of schedule.
+      num_levels: number of levels of the result; 0: the levels that `EnergyModel.sample` visits.
 
     Examples:
       >>> from drl_tf.config.config import Config

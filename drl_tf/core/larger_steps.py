@@ -15,7 +15,7 @@ from drl_tf.core.diffusion import Schedule
 
 
 def steps_at(config: Any, walk: Schedule) -> Callable[[tf.Tensor], int | tf.Tensor | None]:
-    """Returns a callable that gives the number of chain steps of each image in sampling.
+    """Returns a callable that maps noise levels to numbers of chain steps in sampling.
 
     Args:
       config: the configuration of the model, a `config.Config`.
@@ -40,8 +40,9 @@ def steps_at(config: Any, walk: Schedule) -> Callable[[tf.Tensor], int | tf.Tens
 def ratio(config: Any, walk: Schedule) -> np.ndarray:
     """Returns r_t, the factor of the squared step size in sampling compared with training, float64 [T].
 
-    r_t = step_scale^2 K / K' at level t of the walk. K is the number of chain steps in training, and K' that
-    in sampling. K / K' is taken as 1 at levels where K' is 0. `step_scale` is an option.
+    r_t = step_scale^2 K / K' at each level t that sampling visits. K is the number of chain steps in
+    training, and K' that in sampling. K / K' is taken as 1 at levels where K' is 0. `step_scale` is an
+    option.
 
     Args:
       config: the configuration of the model, a `config.Config`.
@@ -67,8 +68,8 @@ def scale(config: Any, walk: Schedule) -> float | np.ndarray:
       walk: the noise levels that sampling visits, a `Schedule`.
 
     Returns:
-      The factor at each level of the walk, float64 [T]: the square root of the result of `ratio`. A single
-      number if sampling takes as many steps as training.
+      The factor at each level that sampling visits, float64 [T]: the square root of the result of `ratio`. A
+      single number if sampling takes as many steps as training.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -85,10 +86,11 @@ def scale(config: Any, walk: Schedule) -> float | np.ndarray:
 def beta(config: Any, walk: Schedule) -> np.ndarray | None:
     """Returns beta_t, the weight of the previous step's gradient in `langevin.langevin`, float64 [T].
 
-    beta_t = (1 - 1 / r_t) / 2 at level t of the walk, where r_t is the factor of the squared step size
-    compared with training; `ratio` computes it. On a Gaussian of variance 1 / l, plain steps of size delta
-    inflate the stationary variance by 1 + delta^2 l / 4 in first order, and steps with beta by 1 +
-    (1 - 2 beta) delta^2 l / 4. With beta_t, the larger steps inflate it as much as the steps of training did.
+    beta_t = (1 - 1 / r_t) / 2 at each level t that sampling visits, where r_t is the factor of the squared
+    step size compared with training; `ratio` computes it. On a Gaussian of variance 1 / l, plain steps of
+    size delta make the stationary variance too large, by the factor 1 + delta^2 l / 4 in first order. Steps
+    with beta have the factor 1 + (1 - 2 beta) delta^2 l / 4. With beta = beta_t, the larger steps of sampling
+    have the same factor as the steps of training.
 
     Args:
       config: the configuration of the model, a `config.Config`.

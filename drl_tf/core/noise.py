@@ -232,7 +232,7 @@ def continuous_angles(u: tf.Tensor, low: float, high: float) -> tf.Tensor:
 
 
 def dropped(seed: Seed, rate: float, batch_size: int) -> tf.Tensor:
-    """Draws which images of a batch lose their label in a training step.
+    """Draws which images of a batch lose their label in a training step, for classifier-free guidance.
 
     Args:
       seed: random seed, int32 [2].
@@ -257,8 +257,8 @@ class Dropout:
 
     Attributes:
       seed: random seed, int32 [2].
-      firsts: index of the first image of each part of the activations. The n rows consist of len(firsts)
-        equal parts, each of consecutive images.
+      firsts: for each part of the activations, the index of its first image. The n rows consist of
+        len(firsts) parts of equal size, such as real and drawn images. A part holds consecutive images.
 
     Examples:
       At rate 0.5, an activation of 1 becomes 0 or 2:

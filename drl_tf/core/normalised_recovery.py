@@ -73,7 +73,7 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
         self.level_means = {**self.level_means, **means}
 
     def noted(self) -> tuple[str, ...]:
-        """Names of the values that score matching logs for each noise level; () if it is not a loss."""
+        """Returns the names of the values that score matching logs for each level; () if it is not used."""
         return super().noted() if self._matches_scores else ()
 
     @property
@@ -84,7 +84,7 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
         """Computes the loss of a batch and its gradients.
 
         Args:
-          batch: the training images of this replica, with their noise levels.
+          batch: some of this replica's training images, with their noise levels.
 
         Returns:
           {'loss': (loss, gradients)}. loss: the sum over `batch` divided by the global batch size,
@@ -144,8 +144,8 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
         """Draws negatives x_t for the contrastive loss, by chains on p(y_t | x_{t+1}) of the model.
 
         x_t is an image with the noise of level t, y_t = m_t x_t, and x_{t+1} the image one level above. The
-        options of `config` choose the start and the kind of the chains. The chains use the raw weights; the
-        option `noise_scale` does not apply.
+        options `proposal` and `contrastive_corrector` choose the start and the kind of the chains. The chains
+        use the raw weights. The option `noise_scale` has no effect.
 
         Args:
           x_next: x_{t+1}, float32 [B, H, W, C].

@@ -7,12 +7,16 @@ from drl_tf.core.langevin import LogDensity, value_gradient
 
 
 def contrastive(schedule: Schedule, f_pos: tf.Tensor, f_neg: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
-    """Loss of recovery likelihood for each image: (s_1 / s_{t+1}) (f(y-, t) - f(y+, t)).
+    """Loss of recovery likelihood for each image: how much higher the network rates drawn than real images.
 
     f(y, t) is the output of the network, a multiple of the log density of y at level t. y+ is a noisy
     training image at level t. y- is drawn from the model, given x_{t+1}, the training image with one more
-    step of noise. s_{t+1} is the standard deviation of the noise added from level t to t + 1. The gradient in
-    the weights estimates the gradient of -log p(y+ | x_{t+1}), times a factor that depends on t.
+    step of noise. s_{t+1} is the standard deviation of the noise added from level t to t + 1. The loss is
+
+        (s_1 / s_{t+1}) (f(y-, t) - f(y+, t)).
+
+    Its gradient in the weights estimates the gradient of -log p(y+ | x_{t+1}), times a factor that depends
+    on t.
 
     Args:
       schedule: the noise levels with s, a `Schedule`.
@@ -37,18 +41,17 @@ def denoising(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Loss of denoising score matching, for models without Langevin chains.
 
-    The loss is the mean over y_t, given x and x_{t+1}, of
+    x is a clean image, x_{t+1} its noisy version at level t + 1, and y_t = m_t x_t the scaled noisy image at
+    level t. F is the log density of y_t. s_{t+1} is the standard deviation of the noise added from x_t to
+    x_{t+1}. The model predicts y_t as x_{t+1} + s_{t+1}^2 grad F(x_{t+1}, t). The loss is the mean, over y_t
+    given x and x_{t+1}, of the squared error
 
         |y_t - (x_{t+1} + s_{t+1}^2 grad F(x_{t+1}, t))|^2 / (2 s_{t+1}^2).
 
-    x is the clean image, x_{t+1} its noisy version at level t + 1, and y_t = m_t x_t the scaled noisy image
-    at level t. F is the log density of y_t. s_{t+1} is the standard deviation of the noise added from x_t to
-    x_{t+1}. A_t is the factor of x in x_t, and S_t the standard deviation of the noise in x_t. The function
-    computes the mean in closed form, with D pixel values:
+    So it is smallest where the prediction equals E[y_t | x_{t+1}]. The function computes the mean in closed
+    form. With D pixel values, the factor A_t of x in x_t, and the standard deviation S_t of the noise in x_t:
 
         s_{t+1}^2 / 2 |(A_{t+1} x - x_{t+1}) / S_{t+1}^2 - grad F|^2 + D (m_t S_t / S_{t+1})^2 / 2
-
-    The loss is smallest where x_{t+1} + s_{t+1}^2 grad F = E[y_t | x_{t+1}].
 
     Args:
       schedule: the noise levels, a `Schedule` whose levels are all conditional (m_t = a_{t+1}).
@@ -178,11 +181,13 @@ def initializer(
 ) -> tf.Tensor:
     """Loss of the initializer g, the network that proposes where a chain starts.
 
-    The loss is (1 - data_share) |y^K - y^0|^2 + data_share |E[y_t | x, x_{t+1}] - g|^2. y^0 and y^K are the
-    first and the last state of the chain that draws y_t given x_{t+1}. y_t is a scaled noisy image at level
-    t, x the clean image, and x_{t+1} its noisy version one level above. With the first term, g learns from
-    the chains (CDRL, section 3.2). With the second, g learns the mean of the data, E[y_t | x_{t+1}]. The
-    gradient goes through g only.
+    x is a clean image, y_t its scaled noisy version at level t, and x_{t+1} its noisy version one level
+    above. y^0 and y^K are the first and the last state of the chain that draws y_t given x_{t+1}. The loss is
+
+        (1 - data_share) |y^K - y^0|^2 + data_share |E[y_t | x, x_{t+1}] - g|^2.
+
+    With the first term, g learns from the chains (CDRL, section 3.2). With the second term, g learns the mean
+    of the data, E[y_t | x_{t+1}]. The gradient goes through g only.
 
     Args:
       start: y^0 = g + noise, float32 [B, H, W, C].

@@ -11,14 +11,14 @@ _GREY = (0.2989, 0.587, 0.114)  # ITU-R BT.601, as in `tf.image.rgb_to_grayscale
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Operator:
-    """A linear map H from images, float32 [B, H, W, C], to observations.
+    """A linear map H from images, float32 [B, height, width, C], to observations.
 
     Attributes:
       apply: callable, images x -> observations H x.
-      misfit: callable, (r, v, V) -> r^T (v I + V H H^T)^-1 r, float32 [B], where ^T is the transpose. r = o -
-        H x is a residual, of the shape of the observations o. v and V are float32, one number or one per
-        image, [B, 1, 1, 1]. The result is the squared Mahalanobis distance of r from 0 if the noise in o has
-        variance v and each pixel of x has variance V.
+      misfit: callable, (r, v, V) -> r^T (v I + V H H^T)^-1 r, float32 [B], where ^T is the transpose. r is
+        the residual o - H x of images x and their observations o, of the shape of o. v is the variance of the
+        noise in o, and V the variance of each pixel of x; both are float32, one number or one per image,
+        [B, 1, 1, 1]. The result is the squared Mahalanobis distance of r from 0.
       inverse: callable, residuals r -> images H^+ r, with the pseudo-inverse H^+. None if the pseudo-inverse
         would amplify noise.
 

@@ -32,7 +32,10 @@ class SummedAdam(keras.optimizers.Adam):
         return super().apply(grads, trainable_variables)
 
     def update_step(self, gradient: tf.Tensor, variable: Any, learning_rate: tf.Tensor) -> None:
-        """Updates one variable and its moments (Kingma and Ba, Algorithm 1); called by Keras."""
+        """Updates one variable and its moments (Kingma and Ba, Algorithm 1).
+
+        Keras calls this for each variable. `learning_rate` is ignored: `apply` has computed the step size.
+        """
         index = self._get_variable_index(variable)
         m, v = self._momentums[index].value, self._velocities[index].value
         m.assign_add((gradient - m) * (1 - self.beta_1))

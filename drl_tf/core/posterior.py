@@ -55,7 +55,8 @@ class Effort:
     """Number and size of the steps with which a sampler draws images given observations.
 
     Attributes:
-      num_steps: number of chain steps each time that a noise level is sampled, at least 0.
+      num_steps: number of chain steps each time that a noise level is sampled; 0: `Posterior.propose` draws
+        the images without chains.
       step: q above 0, relative step size. The step size is sqrt(2 q / L_t), where L_t bounds the curvature of
         the log density at level t.
       rounds: how often each level is sampled, at least 1. Between two rounds, noise is added to the image to
@@ -152,7 +153,7 @@ class Posterior:
         return y / at(self.schedule.m, level)
 
     def chain(self, x: tf.Tensor, x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
-        """Runs the chain steps of one round on p(x_t | x_{t+1}, o), where o are the observations.
+        """Moves images x_t by Markov chains towards p(x_t | x_{t+1}, o), where o are the observations.
 
         Args:
           x: first states of the chains, float32 [B, H, W, C].
@@ -183,8 +184,8 @@ class Posterior:
           seed: random seed, int32 [2].
 
         Returns:
-          Denoised images, float32 [B, H, W, C]: the mean of the clean image given x_0, the draw at level 0,
-          and the observation.
+          Denoised images, float32 [B, H, W, C]. If x_0 is the draw at level 0, they are the mean of the clean
+          image given x_0 and the observation.
         """
         schedule = self.schedule
 

@@ -55,7 +55,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
 
     @property
     def num_noises(self) -> int:
-        """Number of noise levels that training logs values for: T."""
+        """T, the number of noise levels for which training logs values."""
         return self.schedule.num_levels
 
     def noted(self) -> tuple[str, ...]:
@@ -63,7 +63,10 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         return _SCORE_MEANS if self.config.training.objective == 'dsm' else _CONTRASTIVE_MEANS
 
     def losses_and_gradients(self, batch: Batch) -> LossesAndGradients:
-        """Returns {loss name: (loss, gradients)}: sums over `batch`, divided by the global batch size."""
+        """Returns {name of a loss: (loss, gradients)} of a part of the images; `train_step` sums over parts.
+
+        A loss is the sum over `batch`, divided by the global batch size. Its name is a key of `learners`.
+        """
         return self._match_scores(batch) if self.config.training.objective == 'dsm' else self._contrast(batch)
 
     @property
@@ -82,7 +85,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         return [optimizer for _, optimizer in self.learners.values()]
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """Takes one training step on a replica's share of the batch; Keras `fit` calls this.
+        """Takes one training step on `data`, a replica's share of the batch; Keras `fit` calls this.
 
         Returns {name: float32 []}: the losses, summed over the replicas, and 'gradient_norm'.
         """
@@ -128,8 +131,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
     def draw_levels(self, seed: Seed) -> tuple[tf.Tensor, tf.Tensor]:
         """Draws a noise level t, uniform over 0..T-1, for each of the B images of the batch of all replicas.
 
-        Returns:
-          t, int32 [B], and the same levels as angles in radians (`Schedule.angle`), float32 [B].
+        Returns t, int32 [B], and the same levels as angles in radians (`Schedule.angle`), float32 [B].
         """
         levels = noise.levels(seed, self.num_noises, self.config.training.batch_size)
         return levels, per_image(self.schedule.angle, levels)
@@ -186,9 +188,10 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         labels: tf.Tensor | None = None,
         dropout: Dropout | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Computes the loss of recovery likelihood, (s_1 / s_{t+1}) (f(y-, t) - f(y+, t)), of each image.
+        """Returns the loss of recovery likelihood, f(y+, t) and f(y-, t) of each image, each float32 [B].
 
         f is the output of the network, and s_{t+1} the standard deviation of the noise from level t to t + 1.
+        The loss is (s_1 / s_{t+1}) (f(y-, t) - f(y+, t)).
 
         Args:
           y_pos: y+, noisy training images scaled to y_t = m_t x_t, float32 [B, H, W, C].
@@ -196,9 +199,6 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
           level: noise level t of each image, 0 to T - 1, int32 [B].
           labels: class + 1, or 0 for no class, int32 [B]; None for a model without classes.
           dropout: `noise.Dropout`, applied to `y_pos` and `y_neg` alike; None for no dropout.
-
-        Returns:
-          The loss, f(y+, t) and f(y-, t), each float32 [B].
         """
         both = None if labels is None else tf.tile(labels, [2])
         prepared = self.network.prepare(per_image(self.schedule.time, tf.tile(level, [2])), both)
@@ -224,9 +224,11 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         first: int | tf.Tensor,
         labels: tf.Tensor | None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Draws y_t given x_{t+1} by Langevin steps from `start`, with the raw weights, for training.
+        """Draws negatives y_t given x_{t+1} by Langevin steps with the raw weights (paper, Algorithm 1).
 
-        Returns the last states and the gradient that the last step used, both float32 [B, H, W, C].
+        `start` holds the first states, and `x_next` is x_{t+1}, images one level above t = `level`. `labels`
+        are class + 1 (0: none), int32 [B]. The noise of image i depends on (seed, first + i). Returns the
+        last states, and the gradient that the last step used, both float32 [B, H, W, C].
         """
 
         def step_noise(k: int | tf.Tensor) -> tf.Tensor:
@@ -245,27 +247,25 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         x_next: tf.Tensor,
         y_neg: tf.Tensor,
     ) -> LossesAndGradients:
-        """Returns {}; subclasses with a network that proposes `start` return its losses and gradients."""
+        """Returns losses and gradients of a network that proposes where chains start; {} if there is none.
+
+        `losses_and_gradients` calls this and adds the result to its own. `tape` recorded how `chain_start`
+        computed `start` and its mean `proposal` from `x_next`, x_{t+1}. `y_neg`: last states of the chains.
+        """
         del tape, batch, start, proposal, x_next, y_neg
         return {}
 
     def dropout_of(self, seed: Seed, *firsts: int | tf.Tensor) -> Dropout | None:
-        """Returns the `Dropout` of a batch whose parts start at the image indices `firsts`; None if off."""
+        """Returns the `Dropout` of a batch, whose parts start at images `firsts`; None without dropout."""
         return Dropout(noise.fold(seed, noise.DROPOUT), firsts) if self.config.network.dropout else None
 
     def note(self, level: tf.Tensor, *values: tf.Tensor) -> None:
-        """Adds one value per image, float32 [B], to the mean of its level, for each name in `noted`."""
+        """Logs values for each name in `noted`: adds one per image, float32 [B], to the mean of its level."""
         for name, value in zip(self._noted, values, strict=True):
             self.level_means[name].update_state(value, level)
 
     def _note_soundness(self, loss: tf.Tensor, *values: tf.Tensor) -> tf.Tensor:
-        """Updates `first_bad_step` on the device.
-
-        A step is bad if `loss`, `values` or a weight is not finite, or `loss` exceeds the option `max_loss`.
-
-        Returns:
-          True if no step was bad so far, bool [].
-        """
+        """Updates `first_bad_step` on the device, and returns whether no step was bad so far, bool []."""
         weights = [weight for _, network in self.averages for weight in network.weights]
         finite = [tf.reduce_all(tf.math.is_finite(tensor)) for tensor in (loss, *values, *weights)]
         max_loss = self.config.training.max_loss
@@ -278,7 +278,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         return first < 0
 
     def level_sums(self) -> dict[str, np.ndarray]:
-        """Sums the variables of `level_means` over all replicas, {path: sum}; call it on all workers."""
+        """Sums the logged means of `level_means` over replicas, {path: sum}; all workers must call this."""
         paths = [variable.path for mean in self.level_means.values() for variable in mean.variables]
         return {path: total.numpy() for path, total in zip(paths, self._level_sums(), strict=True)}
 
@@ -288,7 +288,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         return summed_over_replicas(variables, self.distribute_strategy)
 
     def make_train_function(self, force: bool = False) -> None:
-        """Sets the function that `fit` calls for each batch: ours where that of Keras fails."""
+        """Sets the function that Keras `fit` calls for each batch: our own where that of Keras fails."""
         super().make_train_function(force)
         if ours := graphs.train_function(self, self.steps_per_execution):
             self.train_function = ours

@@ -27,7 +27,7 @@ class Replacement:
 
     Attributes:
       sampler: the `Sampler` that draws x_t given x_{t+1}.
-      observation: o and H. The noise in o counts as 0; H must have a pseudo-inverse.
+      observation: o and H. The sampler takes o as free of noise; H must have a pseudo-inverse.
       rounds: how often each level is sampled. Between two rounds, noise is added to move the image one level
         up.
 
@@ -69,17 +69,17 @@ class Replacement:
     def replaced(self, x: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
         """Replaces the observed part of noisy images x_t by the observations o with noise.
 
-        The result is x_t + H^+ (A_t o + S_t H eps - H x_t). H maps an image to its observation, and H^+ is
-        its pseudo-inverse. A_t is the factor of the clean image in x_t, S_t the standard deviation of the
-        noise, and eps ~ N(0, I).
+        H is the operator that maps an image to its observation, and H^+ its pseudo-inverse. A_t is the factor
+        of the clean image in x_t, S_t the standard deviation of the noise, and eps ~ N(0, I). The result is
+        x_t + H^+ (A_t o + S_t H eps - H x_t).
 
         Args:
-          x: x_t, images with the noise of level t, float32 [B, H, W, C].
+          x: x_t, images with the noise of level t, float32 [B, height, width, C].
           level: noise level t of each image, 0 to T - 1, int32 [B].
           seed: random seed, int32 [2].
 
         Returns:
-          The new x_t, float32 [B, H, W, C].
+          The new x_t, float32 [B, height, width, C].
         """
         schedule, operator = self.sampler.schedule, self.observation.operator
         eps = noise.normal(noise.fold(seed, noise.REPLACEMENT), tf.shape(x), self.sampler.first)

@@ -12,11 +12,11 @@ from drl_tf.core.noise import Seed
 
 
 class Visit(NamedTuple):
-    """What `Rounds` passes to the function that draws x_t, images with the noise of level t.
+    """What `Rounds` tells the function that draws x_t, images with the noise of level t, in each round.
 
     Attributes:
-      x: where a chain may start, float32 [B, H, W, C]: x_{t+1} at the first draw at a level, then the x_t of
-        the previous draw.
+      x: where a chain may start, float32 [B, H, W, C]: at the first draw at a level x_{t+1}, at later draws
+        the x_t of the previous draw.
       x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
       level: noise level t of each image, int32 [B].
       seed: random seed of this draw, int32 [2].
@@ -38,8 +38,8 @@ class Visit(NamedTuple):
 class Rounds:
     """Samples from white noise x_T down to x_0, with several draws at each level (RePaint, algorithm 1).
 
-    x_t is an image with the noise of level t. After each draw of x_t but the last, noise is added to it to
-    get a new x_{t+1}, and x_t is drawn again.
+    x_t is an image with the noise of level t. Between two draws at level t, noise is added to x_t. The result
+    is a new x_{t+1}, from which x_t is drawn again.
 
     Attributes:
       schedule: the noise levels and their constants, a `Schedule`.
@@ -63,7 +63,7 @@ class Rounds:
         Args:
           x: x_T, standard normal noise, float32 [B, H, W, C].
           seed: random seed, int32 [2].
-          visit: callable that takes a `Visit` and draws x_t given x_{t+1}, float32 [B, H, W, C].
+          visit: callable that takes a `Visit` and returns x_t, drawn given x_{t+1}, float32 [B, H, W, C].
         """
 
         def step(i: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

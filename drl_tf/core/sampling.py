@@ -50,9 +50,9 @@ class Sampler:
         these levels, a callable that maps y_t to F(y_t, t), float32 [B].
       start_at: callable that takes (x_{t+1}, t, seed) and returns the first states of the chains,
         float32 [B, H, W, C].
-      steps_at: callable that takes t, int32 [B], and returns the number of chain steps, int32 [B]. For no
-        chain, it returns the int 0 (y_t is drawn from a normal approximation) or None
-        (y_t is the first state).
+      steps_at: callable that takes t, int32 [B], and returns the number of chain steps, int32 [B]. To run no
+        chains, it returns the int 0 (y_t is drawn from a normal approximation) or None (y_t is the result of
+        `start_at`).
       corrector: the kind of chain, 'langevin', 'mala' or 'hmc'; 'langevin' if there are no chains.
       corrector_steps: q at each level, float32 [T], from which `correctors.step_sizes` computes the step
         sizes. None: `step_scale` times the step sizes of the schedule.
@@ -202,7 +202,7 @@ def on_walk(trained: Schedule, walk: Schedule, density_at: DensityAt) -> Density
       trained: the `Schedule` with which the energies were trained.
       walk: the `Schedule` to sample on, `trained.strided(count)`.
       density_at: callable that takes the level of each image in `trained`, int32 [B], and returns the log
-        density there, a callable y -> float32 [B].
+        density at these levels, a callable y -> float32 [B].
 
     Returns:
       A callable like `density_at`, but for levels in `walk`.
@@ -234,8 +234,8 @@ def progressive(
 ) -> list[Any]:
     """Samples from x_T down to x_0 in several parts, to report progress and keep states in between.
 
-    x_t is an image with the noise of level t. There are min(T, `most_parts`) parts with about the same number
-    of levels.
+    x_t is an image with the noise of level t. Each of the min(T, `most_parts`) parts has about the same
+    number of levels.
 
     Args:
       descend: callable, (x_high, high, low) -> x_low. It draws images at level `low` from images at level

@@ -40,7 +40,7 @@ class ScoreMatching(RecoveryLikelihood):
 
     @property
     def num_noises(self) -> int:
-        """Number of noise levels that training logs values for: T + 1."""
+        """T + 1, the number of noise levels for which training logs values."""
         return self.schedule.num_levels + 1
 
     def noted(self) -> tuple[str, ...]:
@@ -79,7 +79,7 @@ class ScoreMatching(RecoveryLikelihood):
         """Computes the loss of score matching and its gradients.
 
         Args:
-          batch: the training images of this replica, with their noise levels.
+          batch: some of this replica's training images, with their noise levels.
 
         Returns:
           {'loss': (loss, gradients)}. loss: the sum over `batch` divided by the global batch size,

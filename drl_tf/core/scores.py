@@ -10,7 +10,7 @@ from drl_tf.core.langevin import LogDensity
 
 
 def levels(walk: Schedule, scoring_level: int) -> np.ndarray:
-    """Returns the noise levels at which images are scored: those of sampling, and the scoring level.
+    """Returns the noise levels at which images are scored: those of sampling, and `scoring_level`.
 
     Args:
       walk: the noise levels that sampling visits, a `Schedule`; see `EnergyModel.walk`.

@@ -12,7 +12,7 @@ LossesAndGradients: TypeAlias = dict[str, tuple[tf.Tensor, list[tf.Tensor]]]
 
 
 def no_gradients(learners: dict[str, Learner]) -> LossesAndGradients:
-    """Returns a zero loss and zero gradients for each network, the start of a sum over microbatches.
+    """Returns a zero loss and zero gradients for each network, from which a sum over microbatches starts.
 
     Args:
       learners: {name of a loss: (network that the loss trains, its optimizer)}.
@@ -32,7 +32,7 @@ def gradients_of_slopes(tape: tf.GradientTape, loss: tf.Tensor, network: Any) ->
 
     Args:
       tape: the gradient tape that recorded how the loss was computed.
-      loss: float32 [].
+      loss: the loss to differentiate, float32 [].
       network: the network to train.
 
     Returns:
@@ -68,14 +68,16 @@ def move_averages(
 ) -> None:
     """Moves the averaged weights towards the raw weights, after a training step.
 
-    Each average becomes decay * average + (1 - decay) * weight, with decay = min(ema_decay, (1 + n) /
-    (10 + n)) after n training steps. The vectors u of spectral normalisation are averaged too.
+    Each average becomes decay * average + (1 - decay) * weight, with decay = min(ema_decay, (1 + n) / (10 +
+    n)) after n training steps. The vectors u, with which spectral normalisation estimates norms of kernels,
+    are averaged too.
 
     Args:
       averages: pairs (network with averaged weights, network with raw weights).
-      step: n.
+      step: n, int [].
       ema_decay: largest decay, in [0, 1).
-      sound: bool []; if False, the averages stay as they are.
+      sound: whether all steps so far were good, bool []. If False, the averages stay as they are. For a bad
+        step, see `RecoveryLikelihood.first_bad_step`.
     """
     n = tf.cast(step, tf.float32)
     decay = tf.minimum(ema_decay, (1 + n) / (10 + n))

@@ -46,7 +46,7 @@ def find_spec(name: str) -> DatasetSpec:
 
 
 def is_own(name: str) -> bool:
-    """Returns whether a dataset is not built in: files of the user, 'tfds:NAME' or a registered function."""
+    """Returns whether a dataset is the user's choice, not built in: files, 'tfds:NAME' or a function."""
     return find_spec(name).num_classes == -1
 
 
@@ -73,8 +73,8 @@ def file_name(name: str) -> str:
 def resolve(data: config.Data) -> config.Data:
     """Fills in the image size, the channels and the number of classes where the user has not set them.
 
-    The values come from the description of the dataset, or else from the data. For `--dataset=KIND:PATH`, the
-    option `data_dir` becomes PATH.
+    The values come from the description of the dataset, or else from the data. For `--dataset=KIND:PATH`,
+    such as folder:DIR, the option `data_dir` becomes PATH.
 
     Args:
       data: options of the dataset, of which `image_size`, `image_channels` and `num_classes` may be unset.

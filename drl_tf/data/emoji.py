@@ -182,7 +182,7 @@ def group_subjects(pictures: np.ndarray, subjects: list[set[int]]) -> np.ndarray
 
 
 def hold_out(names: list[str], groups: np.ndarray) -> np.ndarray:
-    """Chooses the test split of the emoji: about one group of similar pictures in ten.
+    """Chooses the test split of the emoji: about one in ten groups of similar pictures.
 
     A hash of the first name in a group decides. Groups of more than ten pictures (people, clocks) stay in the
     training split.

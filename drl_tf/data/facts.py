@@ -20,7 +20,7 @@ _SIZE = 32  # Default height and width, in pixels, for pictures of several sizes
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """Image shape and number of classes of the user's data.
+    """Image shape and number of classes of the user's data, as `look` finds them.
 
     Attributes:
       image_shape: (H, W, C) of the images; 32 x 32 px if the pictures have several sizes.
@@ -36,7 +36,7 @@ def look(data: config.Data, spec: DatasetSpec) -> Facts:
 
     Args:
       data: options of the dataset.
-      spec: description of the dataset, found by its name.
+      spec: description of the dataset, from `dataset_table.find_spec(data.dataset)`.
 
     Raises:
       UserError: the data are missing or damaged, or a Python package that reads them is missing.
@@ -58,7 +58,8 @@ def check(data: config.Data, spec: DatasetSpec) -> None:
 
     Args:
       data: options of the dataset.
-      spec: description of the dataset, found by its name. Built-in datasets are not checked.
+      spec: description of the dataset, from `dataset_table.find_spec(data.dataset)`. Built-in datasets are
+        not checked.
     """
     if spec.num_classes == -1:
         look(data, spec)

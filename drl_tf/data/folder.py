@@ -156,7 +156,7 @@ def _rows(file: str) -> Iterator[tuple[str, str]]:
                 missing = [name for name in _COLUMNS if row.get(name) in (None, '')]
                 if missing:
                     raise UserError(
-                        f'--labels_file={file} has a line without {missing[0]} ({one_line_of(row)}): give '
+                        f'--labels_file={file} has a line without {missing[0]} ({_one_line_of(row)}): give '
                         'each picture a file_name and a label'
                     )
                 yield str(row['file_name']), str(row['label'])
@@ -169,6 +169,6 @@ def _rows(file: str) -> Iterator[tuple[str, str]]:
         ) from error
 
 
-def one_line_of(row: dict) -> str:
+def _one_line_of(row: dict) -> str:
     """Formats a row of a table, {column: value}, as JSON of at most 100 characters, for a message."""
     return json.dumps({key: value for key, value in row.items() if isinstance(key, str)})[:100]

@@ -61,7 +61,7 @@ def keys(directory: str) -> list[bytes]:
 
 
 def damaged(directory: str, error: BaseException) -> UserError:
-    """Makes the error that says that an LMDB is damaged; the caller raises it.
+    """Makes the error that says that an LMDB (a key-value database) is damaged; the caller raises it.
 
     Args:
       directory: the directory of the LMDB.
@@ -75,9 +75,9 @@ def _process() -> concurrent.futures.ProcessPoolExecutor:
 
 
 def read_keys(directory: str) -> list[bytes]:
-    """Returns all keys of an LMDB, read in this process, which a damaged file can crash.
+    """Returns all keys of an LMDB (a key-value database); a damaged file can crash this process.
 
-    `keys` does the same in a separate process.
+    Call `keys` instead, which reads them in a process of its own.
     """
     with open_to_read(directory) as database, database.begin() as transaction:
         return list(transaction.cursor().iternext(values=False))

@@ -31,11 +31,11 @@ _ORDER_SEED = 0
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One TFRecord file to write.
+    """A TFRecord file of LSUN pictures to write.
 
     Attributes:
       split: 'train' or 'validation'.
-      database: the LMDB directory with the pictures.
+      database: the directory of the LMDB (key-value database) with the pictures.
       keys: keys of the pictures for this file.
       size: height and width in pixels to resize to; 0: keep the published files.
       path: path of the file.
@@ -49,7 +49,7 @@ class Shard:
 
 
 def features(size: int) -> tfds.features.FeaturesDict:
-    """Returns the features of an example in the files: 'id', text, and 'image'.
+    """Describes the examples in the files for tensorflow-datasets: 'id' is a text, 'image' a picture.
 
     Args:
       size: height and width of the images in pixels, stored as PNG; 0: JPEG files of any size.
@@ -62,14 +62,14 @@ def features(size: int) -> tfds.features.FeaturesDict:
 
 
 def plan(split: str, directory: str, size: int, work: str) -> list[Shard]:
-    """Divides the pictures of a split into TFRecord files of at most 8,192, shuffled with a fixed seed.
+    """Plans the TFRecord files of a split: at most 8,192 pictures each, shuffled with a fixed seed.
 
     Nothing is written. The name of the files' directory contains a hash of the LMDB, so that files of other
     pictures are not reused.
 
     Args:
       split: 'train' or 'validation'.
-      directory: the LMDB directory with the pictures.
+      directory: the LMDB (key-value database) with the pictures.
       size: height and width in pixels to resize to; 0: keep the published files.
       work: directory in which the directory of the files will be.
     """

@@ -95,7 +95,7 @@ def number_classes(values: Sequence[object], place: str) -> tuple[np.ndarray, tu
 
 
 def warn_of_unlabelled(labels: np.ndarray | None, place: str, split: str) -> None:
-    """Warns if pictures of a split have no class: training uses them for the density without a class.
+    """Warns if pictures of a split have no class: they train only the density of all classes together.
 
     Args:
       labels: class of each picture, -1 for no class, int [N]; None: no warning.

@@ -29,7 +29,7 @@ def prepare(data: config.Data) -> None:
       data: options of the dataset.
 
     Raises:
-      UserError: the dataset is unknown or damaged, does not come in that size, or cannot be prepared.
+      UserError: the dataset is unknown or damaged, does not come in this image size, or cannot be prepared.
     """
     data = dataset_table.resolve(data)
     spec = dataset_table.find_spec(data.dataset)
@@ -50,7 +50,7 @@ def training_images(
     rows: slice = slice(None),
     at_once: int | None = None,
 ) -> tf.data.Dataset:
-    """Returns endless batches of training images, in an order that depends on the seed only.
+    """Returns endless batches of training images; `data`, `seed` and `batch_size` decide their order.
 
     Batch n is the same whatever `first_step` and `rows` are, so that an interrupted run can continue, and
     several workers can share each batch.
@@ -65,15 +65,15 @@ def training_images(
       batch_size: images per batch.
       seed: int below 2^31.
       first_step: number of batches that were used before.
-      rows: slice of each batch to return; the other images are not decoded.
-      at_once: number of images in each element of the result; None: all `rows` of a batch.
+      rows: slice of each batch to return, such as the part of one worker; other images are not decoded.
+      at_once: number of images in each element of the result, such as those of one device; None: all `rows`.
 
     Returns:
       Dataset of images, float32 [at_once, H, W, C] in [-1, 1]; if `data.num_classes` is not 0, of pairs
       (images, labels), where a label is the class + 1, or 0 for no class, int32 [at_once].
 
     Raises:
-      UserError: the dataset is unknown, missing or damaged, or has not this size.
+      UserError: the dataset is unknown, missing or damaged, or does not come in this size.
 
     Example:
       batches = training_images(config.Data('digits'), batch_size=64, seed=0)
@@ -116,7 +116,7 @@ def load_images(data: config.Data, split: str, limit: int | None = None) -> np.n
       uint8 [N, H, W, C].
 
     Raises:
-      UserError: the dataset is unknown, missing or damaged, or has not this size.
+      UserError: the dataset is unknown, missing or damaged, or does not come in this size.
     """
     data = dataset_table.resolve(data)
     spec = dataset_table.find_spec(data.dataset)
@@ -132,8 +132,8 @@ def load_images(data: config.Data, split: str, limit: int | None = None) -> np.n
 def image_batches(data: config.Data, split: str, limit: int | None = None) -> Iterator[np.ndarray]:
     """Yields the images of a split in order, in batches of at most 1,000, uint8 [n, H, W, C].
 
-    Large datasets are not loaded into memory as a whole. `data` are options of the dataset, `split` is
-    'train' or 'test', and `limit` is the number of images to yield, None for all.
+    Large datasets are not loaded into memory as a whole. `data` holds the options of the dataset. `split` is
+    'train' or 'test'. Only the first `limit` images are yielded; None: all.
     """
     data = dataset_table.resolve(data)
     spec = dataset_table.find_spec(data.dataset)
@@ -151,7 +151,7 @@ def image_batches(data: config.Data, split: str, limit: int | None = None) -> It
 
 
 def noisy_set(data: config.Data) -> tuple[np.ndarray, np.ndarray]:
-    """Loads the training images for exact energies (--energy=exact), which are computed from the images.
+    """Loads the training images for --energy=exact, a model that is computed from them, not trained.
 
     The mirror image of each image is added if training on this dataset mirrors images at random.
 
@@ -185,13 +185,13 @@ def noisy_set(data: config.Data) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_and_std(data: config.Data) -> tuple[tuple[float, ...], float]:
-    """Measures mean and standard deviation of the training images, scaled to [-1, 1].
+    """Measures mean and standard deviation of the training images of `data`, scaled to [-1, 1].
 
     Returns:
       The mean of each channel; and one number, the standard deviation of all pixels around these means.
 
     Raises:
-      UserError: the dataset is unknown, missing or damaged, or has not this size.
+      UserError: the dataset is unknown, missing or damaged, or does not come in this size.
     """
     data = dataset_table.resolve(data)
     if dataset_table.find_spec(data.dataset).source == 'toy':
@@ -230,7 +230,7 @@ def load_labels(data: config.Data, split: str) -> np.ndarray:
       split: 'train' or 'test'.
 
     Raises:
-      UserError: the dataset is unknown, missing or damaged, or has not this size.
+      UserError: the dataset is unknown, missing or damaged, or does not come in this size.
     """
     data = dataset_table.resolve(data)
     spec = dataset_table.find_spec(data.dataset)

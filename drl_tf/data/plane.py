@@ -18,7 +18,7 @@ def points(name: str, seed: int, batch: int, count: int) -> np.ndarray:
     Args:
       name: name of the density, such as 'toy_two_moons'; a key of `SETS`.
       seed: int, at least 0.
-      batch: number of the batch, at least 0; each number gives other points.
+      batch: number of the batch, at least 0; each number gives newly drawn points.
       count: number of points.
 
     Returns:

@@ -21,8 +21,8 @@ def open_data(data: config.Data) -> Opened:
       test split.
 
     Raises:
-      UserError: no function has this name, or it raises an error or returns something else than images and
-        labels.
+      UserError: no function has this name, or it raises an error or returns something other than images
+        and labels.
     """
     place = f'--dataset={data.dataset}'
     name = data.dataset.removeprefix('python:')

@@ -21,8 +21,8 @@ class Registered:
 
     Attributes:
       spec: the description of the dataset.
-      function: the user's function of 'train' or 'test', which returns images, or a pair (images, labels), or
-        None for no such split.
+      function: the user's function. It is called with 'train' or 'test', and returns images, or a pair
+        (images, labels); or None if the data have no such split.
     """
 
     spec: DatasetSpec

@@ -118,7 +118,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def make_builder(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
-    """Returns a tensorflow-datasets builder, of this package or of tensorflow-datasets itself.
+    """Returns the builder of a dataset, from this package or from tensorflow-datasets.
 
     Args:
       name: 'builder' or 'builder/configuration', such as 'lsun/church_outdoor'.

@@ -38,7 +38,7 @@ def look(dataset: str, name: str, data_dir: str) -> tuple[tuple[int, int, int], 
 
 
 def stock_builder(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
-    """Returns a builder that tensorflow-datasets has itself.
+    """Returns the builder of a dataset that tensorflow-datasets itself provides.
 
     Args:
       name: 'builder' or 'builder/configuration'.

@@ -40,7 +40,7 @@ class FilePart:
 
 
 def decode(encoded: tf.Tensor, builder: tfds.core.DatasetBuilder) -> tf.Tensor:
-    """Decodes the picture of an example.
+    """Decodes the picture of an example of tensorflow-datasets.
 
     Args:
       encoded: the bytes of the picture file, string [].
@@ -89,12 +89,12 @@ def broken(builder: tfds.core.DatasetBuilder, split: str, data: config.Data) -> 
 
 
 def usable_parts(files: Sequence[Any], found: dict[str, str]) -> list[FilePart]:
-    """Converts positions of records in files so that they count only records with usable pictures.
+    """Converts positions in TFRecord files so that they count only records whose pictures can be decoded.
 
     Args:
       files: the file instructions of a split of tensorflow-datasets, with the attributes `filename`, `skip`
         and `take`, which count all records.
-      found: {identifier `tfds_id` of a broken example: reason}.
+      found: {identifier `tfds_id` of an example that cannot be decoded: reason}, from `broken`.
 
     Returns:
       One `FilePart` for each of `files`.
@@ -109,11 +109,11 @@ def usable_parts(files: Sequence[Any], found: dict[str, str]) -> list[FilePart]:
 
 
 def broken_rows(files: Sequence[Any], found: dict[str, str]) -> list[tuple[str, int]]:
-    """Finds the places of broken pictures in files.
+    """Finds the files and the record numbers of pictures that cannot be decoded.
 
     Args:
       files: the file instructions of a split of tensorflow-datasets, with the attribute `filename`.
-      found: {identifier `tfds_id` of a broken example: reason}.
+      found: {identifier `tfds_id` of an example that cannot be decoded: reason}, from `broken`.
 
     Returns:
       Pairs (path of the file, number of the record in it, from 0), one for each broken picture in `files`.
@@ -234,20 +234,16 @@ def _one_by_one(builder: tfds.core.DatasetBuilder, split: str) -> dict[str, str]
 
 
 def _encoded(builder: tfds.core.DatasetBuilder, split: str, identified: bool = False) -> tf.data.Dataset:
-    """Returns the examples of a split with encoded pictures alone; see `examples`."""
-    return examples(builder, split, {_feature(builder): tfds.decode.SkipDecoding()}, identified)
+    """Returns the examples of a split with encoded pictures alone; see `_examples`."""
+    return _examples(builder, split, {_feature(builder): tfds.decode.SkipDecoding()}, identified)
 
 
-def examples(
+def _examples(
     builder: tfds.core.DatasetBuilder, split: str, decoders: dict[str, Any], identified: bool = False
 ) -> tf.data.Dataset:
     """Returns the examples of a split in a fixed order, as a dataset of dicts {feature: value}.
 
-    Args:
-      builder: builder of a prepared dataset.
-      split: name of the split in tensorflow-datasets.
-      decoders: {name of each feature to read: its tensorflow-datasets decoder; None: the default decoder}.
-      identified: whether each dict also gets the identifier of the example, 'tfds_id'.
+    Only the features in `decoders` are read; None is the default decoder. `identified` adds 'tfds_id'.
     """
     own = {name: decoder for name, decoder in decoders.items() if decoder}
     partial = tfds.decode.PartialDecoding(dict.fromkeys(decoders, True), decoders=own)
@@ -258,15 +254,15 @@ def examples(
 def usable_examples(
     builder: tfds.core.DatasetBuilder, split: str, decoders: dict[str, Any], found: dict[str, str]
 ) -> tf.data.Dataset:
-    """Returns the examples of a split without broken ones, as a dataset of dicts {feature: value}.
+    """Returns the examples of a split whose pictures can be decoded, a dataset of dicts {feature: value}.
 
     Args:
       builder: builder of a prepared dataset.
       split: name of the split in tensorflow-datasets.
       decoders: {name of each feature to read: its tensorflow-datasets decoder; None: the default decoder}.
-      found: {identifier `tfds_id` of a broken example: reason}.
+      found: {identifier `tfds_id` of an example that cannot be decoded: reason}, from `broken`.
     """
-    everything = examples(builder, split, decoders, identified=bool(found))
+    everything = _examples(builder, split, decoders, identified=bool(found))
     if not found:
         return everything
     left_out = tf.constant(sorted(found))

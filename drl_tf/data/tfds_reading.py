@@ -99,7 +99,7 @@ def batches(
 def load_labels(builder: tfds.core.DatasetBuilder, split: str, data: config.Data) -> np.ndarray:
     """Returns the class of each image of a split, from 0, or -1 for no class, int32 [N].
 
-    Broken images are left out. The order is that of `load`.
+    Images that cannot be decoded are left out. Entry i is the class of image i of `load`.
 
     Args:
       builder: builder of a prepared dataset with classes.

@@ -27,6 +27,12 @@ class Devices:
     tpu: str = option('', 'Name or grpc:// address of a TPU; "local" on a TPU VM.')
     tpu_zone: str = option('', 'Google Cloud zone of the TPU, if its name does not determine it.')
     gcp_project: str = option('', 'Google Cloud project of the TPU, if its name does not determine it.')
+    cpu_split: str = option(
+        'auto',
+        'Split each batch over the cores of a CPU, one part per core, instead of each operation. auto: when '
+        'images are learnt or sampled on 2 to 4 cores.',
+        choices=('auto', 'yes', 'no'),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,4 +137,7 @@ def chosen(devices: Devices) -> str:
             f'--strategy={wanted} is for one process, but {TF_CONFIG} names {count} workers: unset it, or '
             'give --strategy=multi_worker'
         )
-    return 'multi_worker' if count > 1 else wanted
+    wanted = 'multi_worker' if count > 1 else wanted
+    if devices.cpu_split == 'yes' and wanted not in ('auto', 'one'):
+        raise UserError(f'--cpu_split=yes is for one CPU, not for --strategy={wanted}: drop one of them')
+    return wanted

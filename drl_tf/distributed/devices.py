@@ -27,17 +27,19 @@ _CONNECTING_SECONDS = 10
 _chosen: list[tf.distribute.Strategy] = []
 
 
-def set_up(deterministic: bool, devices: cluster.Devices | None = None) -> None:
-    """Configures the GPUs and creates the distribution strategy of this process.
+def set_up(deterministic: bool, devices: cluster.Devices | None = None, splits: bool = False) -> None:
+    """Configures GPUs and threads, and creates the distribution strategy of this process.
 
     Call this before any TensorFlow operation. TensorFlow then takes GPU memory only as it needs more.
 
     Args:
       deterministic: whether TensorFlow uses only operations that give the same bits each time.
       devices: the options that choose the devices; None: the defaults.
+      splits: whether each core computes its own part of a batch (`core.side_by_side`), if this process has
+        one CPU and no accelerator.
 
     Raises:
-      UserError: the TPU is unknown or cannot be reached.
+      UserError: the TPU is unknown or cannot be reached, or --cpu_split=yes is not possible.
       WorkerLost: the workers do not connect in time.
     """
     devices = devices or cluster.Devices()
@@ -46,7 +48,26 @@ def set_up(deterministic: bool, devices: cluster.Devices | None = None) -> None:
         tf.config.experimental.set_memory_growth(gpu, True)
     if deterministic:
         tf.config.experimental.enable_op_determinism()
+    if splits and wanted in ('auto', 'one'):
+        _split_over_cores(required=devices.cpu_split == 'yes')
     _chosen[:] = [created(wanted, devices, cluster.workers())]
+
+
+def _split_over_cores(required: bool) -> None:
+    """Gives each operation one thread, and lets one operation per core run at the same time."""
+    accelerators = [*tf.config.list_physical_devices('GPU'), *tf.config.list_physical_devices('TPU')]
+    if not accelerators:
+        try:
+            tf.config.threading.set_intra_op_parallelism_threads(1)
+            tf.config.threading.set_inter_op_parallelism_threads(len(os.sched_getaffinity(0)))
+            return
+        except RuntimeError:  # TensorFlow has begun to compute: its threads stay as they are.
+            pass
+    if required:
+        reason = (
+            f'this machine has {accelerators[0].name}' if accelerators else 'TensorFlow has begun to compute'
+        )
+        raise UserError(f'--cpu_split=yes is for a CPU alone in a new process, but {reason}: drop it')
 
 
 @functools.cache
@@ -158,12 +179,12 @@ def _joined(workers: cluster.Workers) -> tf.distribute.Strategy:
 
 
 def surroundings(deterministic: bool) -> dict[str, Any]:
-    """Returns what in hardware and software can change the results of a run, {name: JSON value}.
+    """Describes the hardware and software that can change the results of a run, {name: JSON value}.
 
-    Examples are the name of the device, the number of replicas and TensorFlow's version.
+    The names include 'device', 'replicas' (how many devices train together) and 'tensorflow' (its version).
 
     Args:
-      deterministic: value to store under this name: whether operations are deterministic.
+      deterministic: whether operations are deterministic; the result has this value as 'deterministic'.
     """
     threads = tf.config.threading.get_intra_op_parallelism_threads()
     return {

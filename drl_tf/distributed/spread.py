@@ -27,8 +27,8 @@ def over_replicas(function: Run) -> Run:
     """Wraps a function of images so that each device of this process computes a part of the images.
 
     Args:
-      function: callable that maps images, uint8 [n, H, W, C], to a tuple of tensors [n, ...] or None; it uses
-        TensorFlow operations only.
+      function: callable that maps images, uint8 [n, H, W, C], to a tuple, each entry of which is a tensor
+        [n, ...] or None. It uses TensorFlow operations only.
 
     Returns:
       A callable with the same argument and result as `function`.
@@ -53,10 +53,12 @@ def over_replicas(function: Run) -> Run:
 class OverWorkers:
     """Runs a function of images on all workers, although only the chief (the first worker) has the images.
 
-    All workers must call `led` together. Inside, the chief calls `run`, and the others take part in it.
+    All workers call `led` together. The function that `led` gets runs on the chief, and calls `run`; in each
+    such call, every worker computes a part of the images.
 
     Args:
-      run: callable that maps images, uint8 [n, H, W, C], to a tuple of float32 arrays [n, ...] or None.
+      run: callable that maps images, uint8 [n, H, W, C], to a tuple, each entry of which is a float32 array
+        [n, ...] or None.
 
     Example:
       spread = OverWorkers(features)
@@ -71,6 +73,9 @@ class OverWorkers:
     def led(self, function: Callable[[], Any]) -> Any:
         """Calls `function` on the chief; meanwhile, the other workers share the work of each call of `run`.
 
+        Args:
+          function: callable without arguments, which calls the method `run` any number of times.
+
         Returns:
           The result of `function` on the chief; None on the other workers.
         """
@@ -81,13 +86,13 @@ class OverWorkers:
         return workers.everywhere(self._follow)
 
     def run(self, images: np.ndarray) -> tuple[Any, ...]:
-        """Computes the function of the constructor: on all workers inside `led`, else in this process alone.
+        """Calls the constructor's `run`: on all workers inside `led`, else in this process alone.
 
         Args:
           images: uint8 [n, H, W, C].
 
         Returns:
-          What the function returns for all n images: a tuple of arrays [n, ...] or None.
+          The results for all n images, a tuple; each entry is an array [n, ...] or None.
         """
         if not self._leads:
             return self._run(images)

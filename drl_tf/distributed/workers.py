@@ -32,7 +32,7 @@ _by_itself: list[bool] = []
 
 
 def count() -> int:
-    """Returns the number of workers that now run together: 1 while `by_chief` runs a function, else all."""
+    """Returns how many workers now run together: 1 in a function that `by_chief` calls, else all."""
     is_shared = isinstance(devices.strategy(), tf.distribute.MultiWorkerMirroredStrategy)
     return cluster.workers().count if is_shared and not _by_itself else 1
 
@@ -42,7 +42,7 @@ def is_chief() -> bool:
 
 
 def exchange(value: Any) -> list[Any]:
-    """Sends a JSON value to all workers; returns the values of all workers, the chief's first."""
+    """Sends a JSON value to all workers, which all call this; returns all their values, the chief's first."""
     if count() == 1:
         return [value]
     text = json.dumps(value).encode()
@@ -63,7 +63,7 @@ def _rows(mine: np.ndarray) -> np.ndarray:
 def everywhere(function: Callable[[], Any]) -> Any:
     """Calls a function on every worker, and returns the result of this worker's call.
 
-    If it raises UserError, DivergenceError, Interrupted or OSError on any worker, all workers raise an error.
+    If one worker raises UserError, DivergenceError, Interrupted or OSError, all others raise an error too.
     """
     if count() == 1:
         return function()
@@ -84,7 +84,8 @@ def everywhere(function: Callable[[], Any]) -> Any:
 def by_chief(function: Callable[[], Any]) -> Any:
     """Calls a function on the chief only; returns its result on the chief, None on the other workers.
 
-    If it raises UserError, DivergenceError, Interrupted or OSError, all workers raise an error.
+    All workers must call this. If the function raises UserError, DivergenceError, Interrupted or OSError, all
+    workers raise an error.
     """
 
     def alone() -> Any:
@@ -108,7 +109,7 @@ def _alone(is_alone: bool) -> Iterator[None]:
 
 
 def together() -> contextlib.AbstractContextManager[None]:
-    """Context manager: allows messages between all workers inside `by_chief`, where only the chief runs."""
+    """Context manager: within it, the chief exchanges messages with all workers even inside `by_chief`."""
     return _alone(False)
 
 
@@ -125,7 +126,7 @@ def told_array(array: np.ndarray | None) -> np.ndarray | None:
 
 
 def stacked(array: np.ndarray) -> np.ndarray:
-    """Concatenates the arrays of all W workers, in order: float32 [n, ...] each, to float32 [W n, ...]."""
+    """Concatenates arrays of all W workers, float32 [n, ...] each; returns float32 [W n, ...] everywhere."""
     return _rows(np.ravel(array)).reshape([-1, *array.shape[1:]])
 
 
@@ -136,7 +137,7 @@ def told_by_chief(function: Callable[[], Any]) -> Any:
 
 
 class OnChief:
-    """Stands on all workers for an object that exists on the chief only.
+    """A proxy, on all workers, of an object that exists on the chief only.
 
     All workers must call a method together. The chief runs the method, and all workers get its result, a JSON
     value, or an error.
@@ -157,7 +158,7 @@ class OnChief:
 
 
 def chief_first(function: Callable[[], Any]) -> None:
-    """Calls a function on the chief, and then on the other workers, which find what the chief has written."""
+    """Calls a function on the chief first, so that the other workers' calls find the files it has written."""
     by_chief(function)
     everywhere(lambda: is_chief() or function())
 
@@ -217,7 +218,7 @@ def _from_json(name: str, message: str, number: int) -> Exception:
 
 @contextlib.contextmanager
 def held(directory: str, flag: str = '--workdir') -> Iterator[None]:
-    """Context manager: the chief locks `directory`, and creates it if need be; all workers must see it.
+    """Context manager: the chief locks `directory` on a shared file system, and creates it if it is missing.
 
     `flag` is the option that names the directory, for messages.
 
@@ -231,7 +232,7 @@ def held(directory: str, flag: str = '--workdir') -> Iterator[None]:
 
 @contextlib.contextmanager
 def entered_by_chief(context: contextlib.AbstractContextManager) -> Iterator[Any]:
-    """Context manager: enters `context` on the chief only; yields its value there, and None elsewhere."""
+    """Context manager: the chief enters `context`, and yields its value; the other workers yield None."""
     with contextlib.ExitStack() as stack:
         yield by_chief(lambda: stack.enter_context(context))
 
@@ -246,7 +247,7 @@ def _check_seen(directory: str, flag: str) -> None:
 
 
 def of_each(strategy: tf.distribute.Strategy, values: Sequence[Any]) -> Any:
-    """Makes an argument of `strategy.run` from `values`, a tensor for each replica of this process."""
+    """Makes an argument for `strategy.run`: replica i of this process gets the tensor `values[i]`."""
     tensors = [tf.convert_to_tensor(value) for value in values]
     return strategy.experimental_distribute_values_from_function(
         lambda context: tensors[context.replica_id_in_sync_group % len(tensors)]
@@ -254,7 +255,7 @@ def of_each(strategy: tf.distribute.Strategy, values: Sequence[Any]) -> Any:
 
 
 def gathered(strategy: tf.distribute.Strategy, values: Any) -> np.ndarray:
-    """Concatenates `values`, a tensor [n, ...] on each replica, to one array, which every worker gets."""
+    """Returns, on every worker, the array that joins `values`, a tensor [n, ...] on each replica."""
     if count() == 1:
         return np.concatenate([part.numpy() for part in strategy.experimental_local_results(values)])
     return _gathered(values).numpy()

@@ -18,23 +18,24 @@ _MOST = 4
 
 
 def judged(data: Data, expression: str, images: np.ndarray, path: str) -> dict[str, str]:
-    """Counts the classes that images of digits show, as a classifier sees them, and writes a JSON file.
+    """Classifies images that were drawn from an --expression, and writes how many show each class.
 
     Args:
-      data: options of the dataset of the model.
-      expression: the value of --expression that the images were drawn from, for the file.
+      data: options of the dataset of the model that drew the images; the classifier knows digits only.
+      expression: the value of --expression that the images were drawn from; it is written to the file.
       images: uint8 [n, H, W, C].
-      path: the JSON file to write. It holds the expression, the number of images, their shares by the most
-        probable class, and their shares by the two most probable classes.
+      path: the JSON file to write. It holds the expression, the number of images, and for each class the
+        share of images of which it is the most probable class. For each pair of classes, it holds the share
+        of images of which they are the two most probable classes.
 
     Returns:
-      Lines to print, {label: text}: the largest shares, and the path. {} without a file for datasets other
-      than digits, and for images that are not square: the classifier does not know them.
+      Lines to print, {label: text}: the largest shares, and the path. {} if the classifier does not know such
+      images, because they are not digits or not square; no file is written then.
     """
     if data.dataset not in DIGITS or images.shape[1] != images.shape[2]:
         return {}
     probabilities = digits_classifier.predict(images)
-    first, two = (class_shares(probabilities, number) for number in (1, 2))
+    first, two = (_class_shares(probabilities, number) for number in (1, 2))
     counted = {'expression': expression, 'count': len(images), 'shares': first, 'shares_of_two': two}
     write_json(path, counted)
     return {'judged as': _text(first), 'two most probable': _text(two), 'class shares': path}
@@ -44,19 +45,12 @@ def _text(shares: dict[str, float]) -> str:
     return ', '.join(f'{classes}: {share:.1%}' for classes, share in list(shares.items())[:_MOST])
 
 
-def class_shares(probabilities: np.ndarray, number: int = 1) -> dict[str, float]:
-    """Returns how often each class, or each set of classes, is the most probable one.
-
-    Args:
-      probabilities: probability of each class for each of n images, float [n, classes].
-      number: size of the sets: how many of an image's most probable classes count, in any order.
-
-    Returns:
-      {classes: share of the images}, the largest share first; the classes are text, such as '3' or '3 8'.
+def _class_shares(probabilities: np.ndarray, number: int = 1) -> dict[str, float]:
+    """Returns how often each set of `number` classes is an image's most probable one, most frequent first.
 
     Examples:
       >>> probabilities = np.array([[0.7, 0.2, 0.1], [0.2, 0.8, 0.0], [0.3, 0.7, 0.0], [0.1, 0.6, 0.3]])
-      >>> class_shares(probabilities), class_shares(probabilities, 2)
+      >>> _class_shares(probabilities), _class_shares(probabilities, 2)
       ({'1': 0.75, '0': 0.25}, {'0 1': 0.75, '1 2': 0.25})
     """
     classes = np.sort(np.argsort(probabilities, axis=1)[:, -number:], axis=1)

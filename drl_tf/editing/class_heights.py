@@ -29,17 +29,19 @@ def class_heights(
 ) -> dict[int, np.ndarray]:
     """Estimates the constant log Z of each class at each noise level, so that classes can be mixed.
 
-    F_c, the log density of class c that a model computes, differs by log Z_c from the true one. Noisy
-    training images are samples of the even mixture of the classes, mean_c exp(F_c - log Z_c). The estimates
-    maximise their likelihood; no labels are needed. One common constant is chosen such that log p of the
-    mixture and log p without a class have the same mean over the images.
+    A model computes the log density of class c only up to a constant: it returns F_c = log p_c + log Z_c. The
+    noisy training images are taken as samples of a mixture in which all classes have the same weight. Its
+    density is the mean of exp(F_c - log Z_c) over the classes. The estimates of log Z_c maximise the
+    likelihood of the images under this mixture, so the images need no labels. One constant is added to all
+    of the log Z_c: it gives the log density of the mixture the same mean over the images as the log density
+    that the model computes without a class.
 
     Args:
-      model: a model of preconditioned energies with classes.
-      labels: the classes of the result, from 0.
+      model: a model that was trained with --energy=preconditioned, on classes.
+      labels: the classes whose log Z is returned; the first class is 0.
       weights: 'ema' (averages) or 'raw'.
-      after_level: function that is called after each level with the share of the levels that are done, 0 to
-        1.
+      after_level: function that is called after each level, with the share of the levels that are done, from
+        0 to 1.
 
     Returns:
       {class: log Z at each of the T + 1 noise levels that sampling visits, float64 [T + 1]}.
@@ -68,7 +70,8 @@ def class_heights(
 def mixture_heights(ratios: np.ndarray) -> np.ndarray:
     """Estimates the constants log Z_c of an even mixture of C densities, from samples of the mixture.
 
-    Component c has the density exp(F_c(x)) / Z_c; p is the density of the mixture.
+    Component c has the density exp(F_c(x)) / Z_c, where F_c is known and Z_c is not. The density p of the
+    mixture is the mean of the C densities.
 
     Args:
       ratios: F_c(x) - log p(x) for each component c and each of n samples x of p, float [C, n].

@@ -32,7 +32,7 @@ _EFFORT = Effort(num_steps=10, step=0.1)
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What `--mode=compose` draws from an expression.
+    """Which images `--mode=compose` draws: an expression, and how many images.
 
     Attributes:
       expression: the value of --expression, such as '3 & !8'; `expressions.parse` explains it.
@@ -53,16 +53,16 @@ class Request:
 
 
 def compose(config: Config, workdir: str, request: Request) -> dict[str, str]:
-    """Draws images from an expression over the classes of a model, or over two models, and writes files.
+    """Draws images from an expression, such as '3 & !8' over classes or 'a & b' over two models.
 
     Args:
-      config: the configuration of a model with preconditioned energies; it gives the seed.
+      config: the configuration of a model with preconditioned energies, and the seed of the draws.
       workdir: directory of the model's run.
-      request: the expression, and how to draw.
+      request: the expression, which `expressions.parse` explains, and how to draw.
 
     Returns:
-      Lines to print, {label: text}: the paths of a picture and of the images; for digits also the classes
-      that a classifier sees.
+      Lines to print, {label: text}: the path of a picture, and that of the file with all images. For digits,
+      also the classes that a classifier finds in the images.
 
     Raises:
       UserError: there is no undamaged checkpoint, the images are not finite, or log Z of a model is needed
@@ -121,8 +121,8 @@ def drawn(
     """Draws images from an expression over the classes of a model.
 
     Args:
-      model: a model of preconditioned energies.
-      expression: the parsed expression.
+      model: a model that was trained with --energy=preconditioned, on classes.
+      expression: the expression as a syntax tree, from `expressions.parse`.
       heights: {class: log Z at each noise level} for each class in the expression, from `class_heights`.
       count: number of images.
       weights: 'ema' (averages) or 'raw'.
@@ -137,14 +137,15 @@ def drawn(
 
 
 def draws(model: EnergyModel, log_prob_at: LogProbAt, count: int, weights: str, seed: int) -> np.ndarray:
-    """Draws images from given log densities of noisy images, with the sampler of a model.
+    """Draws images from a log density of noisy images at each noise level, with the sampler of a model.
 
     Args:
-      model: a model of preconditioned energies, whose noise levels and sampler are used.
-      log_prob_at: function of the noise level of each of B images, int32 [B], from 0 to T. It returns a
-        function of these images, float32 [B, H, W, C], which returns their log densities, float32 [B].
+      model: a model that was trained with --energy=preconditioned; its noise levels and sampler are used.
+      log_prob_at: callable that takes the noise level of each of B images, int32 [B], from 0 to T. It returns
+        another callable, the log density at these levels, which maps images, float32 [B, H, W, C], to float32
+        [B].
       count: number of images.
-      weights: 'ema' (averages) or 'raw', as in `log_prob_at`.
+      weights: 'ema' (averages) or 'raw': the weights of the model that `log_prob_at` uses.
       seed: 0 to 2^31 - 1.
 
     Returns:

@@ -24,7 +24,7 @@ _LARGEST = 20.0
 
 @dataclasses.dataclass(frozen=True)
 class Degradation:
-    """How an image x was degraded: to H x + noise, where H is a linear operator.
+    """How an image was degraded: a linear operator was applied to it, then white noise was added.
 
     Attributes:
       kind: 'super2' or 'super4' (2 or 4 times smaller), 'grey', 'blur' or 'noise'.
@@ -53,7 +53,7 @@ class Degradation:
         return (height, width, 1) if self.kind == 'grey' else image_shape
 
     def operator(self, image_shape: tuple[int, int, int]) -> Operator:
-        """Returns the linear operator H, which maps original images to degraded ones without noise.
+        """Returns the linear operator that maps original images to degraded images without noise.
 
         Args:
           image_shape: (H, W, C) of the original images.

@@ -22,17 +22,18 @@ _REFERENCES = 128
 def noise_std(model: Editing, images: np.ndarray) -> float:
     """Estimates the standard deviation of white noise in images, one number for all images.
 
-    At several sigmas, white noise of deviation sigma is added to training images. The model's mean
-    log density of these noisy images at noise level sigma is compared with that of the given images
-    there. If the given images have more noise than sigma, their mean is lower; if less, higher. The
-    estimate is the sigma at which both means are equal.
+    For each of several values sigma, white noise of standard deviation sigma is added to training images.
+    Then the model computes log densities at noise level sigma, of these training images and of `images`. If
+    `images` have more noise than sigma, their mean log density is lower than that of the training images; if
+    they have less, it is higher. The estimate is the sigma at which both means are equal.
 
     Args:
-      model: a model whose energies are preconditioned, and so are log densities at every sigma.
+      model: a model that was trained with --energy=preconditioned; only such models compute log densities
+        at any noise level.
       images: noisy images, float32 [n, H, W, C]; without noise, they would be in [-1, 1].
 
     Returns:
-      The standard deviation in the units of `images`; the search goes from 0.02 to 2.
+      The standard deviation of the noise, in the units of `images`, from 0.02 to 2.
     """
     references = pipeline.load_images(model.config.data, 'train', _REFERENCES)
     clean = pixels.from_levels(references.astype(np.float32))
@@ -53,15 +54,15 @@ def noise_std(model: Editing, images: np.ndarray) -> float:
 
 
 def crossing(sigmas: np.ndarray, gaps: np.ndarray) -> float:
-    """Finds where a function of sigma rises from below 0 to above 0, by interpolation.
+    """Finds the sigma at which a function rises from below 0 to above 0, by interpolation in log sigma.
 
     Args:
       sigmas: ascending, float [N].
       gaps: the value of the function at each sigma, float [N].
 
     Returns:
-      The sigma. If there are several such places, it is the last one. If there is none, it is the first of
-      `sigmas` if all values are above 0, else the last.
+      The sigma at which the function rises through 0. If it does so more than once, this is the largest such
+      sigma. If it never does: the first of `sigmas` if no value is below 0, else the last.
 
     Examples:
       >>> round(crossing(np.array([0.1, 0.2, 0.4]), np.array([-5.0, -1.0, 1.0])), 3)

@@ -18,7 +18,7 @@ class Atom(NamedTuple):
     """The smallest part of an expression: a class of a model, or a whole model.
 
     Attributes:
-      model: number of the model: 0 for the only model or for a, 1 for b.
+      model: 0 for model a, or if there is only one model; 1 for model b.
       label: the class, from 0; -1 for the density of the model without a class.
     """
 
@@ -61,7 +61,7 @@ def parse(text: str) -> Expression:
 
 
 def atoms(expression: Expression) -> list[Atom]:
-    """Returns the classes and models in an expression, from left to right, each once.
+    """Returns the classes and models (atoms) in an expression, from left to right, each once.
 
     Examples:
       >>> atoms(parse('3 & (3 | 8)'))
@@ -73,11 +73,14 @@ def atoms(expression: Expression) -> list[Atom]:
 
 
 def weights(expression: Expression) -> dict[int, float] | None:
-    """Returns the weight of each class in an expression that joins classes of one model by & and ! alone.
+    """Returns the weight of each class, if an expression stands for a weighted sum of log densities.
+
+    Args:
+      expression: the syntax tree, from `parse`.
 
     Returns:
-      {class: weight}: 1 for a class, -1 for a negated one, summed if the class occurs more than once. None if
-      the expression contains |, or names one of two models, as in 'a3'.
+      {class: weight}: 1 for a class, -1 for a negated class, summed if the class occurs more than once. None
+      if the expression contains |, or an operand such as 'a' or 'b3', which is no class of the first model.
 
     Examples:
       >>> weights(parse('3 & !8')), weights(parse('3 | 8'))
@@ -99,7 +102,7 @@ def weights(expression: Expression) -> dict[int, float] | None:
 
 
 def has_or(expression: Expression) -> bool:
-    """Returns whether an expression contains the operator |.
+    """Returns whether an expression, from `parse`, contains the operator | (or).
 
     Examples:
       >>> has_or(parse('3 & (8 | 5)')), has_or(parse('3 & !8'))
@@ -138,11 +141,11 @@ def check(text: str, config: Config) -> None:
 
 
 def check_class(text: str, atom: Atom, config: Config) -> None:
-    """Raises UserError if a model lacks the class of an atom.
+    """Raises UserError if a model lacks a class that an expression names.
 
     Args:
       text: the expression, for the error message.
-      atom: the class of a model, or a whole model.
+      atom: the part of the expression: a class of the model, or the whole model.
       config: configuration of that model.
 
     Examples:

@@ -31,7 +31,7 @@ def names(source: str, count: int) -> list[str]:
     Args:
       source: the value of --input: 'test' (the test split), or the path of a picture, of a directory of
         pictures, or of a .npz or .npy file.
-      count: number of images, the first ones.
+      count: number of names to return, for the first images.
     """
     if os.path.isdir(source):
         return [os.path.relpath(path, source) for path in picture_files.find_pictures(source)[:count]]

@@ -19,9 +19,9 @@ def missing(mask: str, count: int, height: int, width: int, seed: int = 0) -> np
     """Returns a mask of the missing pixels of each image, True where a pixel is missing.
 
     Args:
-      mask: 'half' (the lower half), 'top,left,height,width' (a rectangle in pixels), 'random:0.7' (this share
-        of the pixels, other pixels for each image), or the path of a picture of the same size as the images,
-        which is white where pixels are missing.
+      mask: 'half' (the lower half), 'top,left,height,width' (a rectangle in pixels), 'random:0.7' (each pixel
+        is missing with probability 0.7, drawn anew for each image), or the path of a picture of the same size
+        as the images, which is white where pixels are missing.
       count: number of images.
       height, width: size of the images in pixels.
       seed: seed of 'random'; the missing pixels of image i depend on (seed, i) only.
@@ -30,8 +30,8 @@ def missing(mask: str, count: int, height: int, width: int, seed: int = 0) -> np
       bool [count, height, width, 1].
 
     Raises:
-      UserError: the mask is none of these, the rectangle leaves the images, the picture has another size, or
-        no pixel is missing.
+      UserError: the mask is none of these, the rectangle extends beyond the images, the picture has another
+        size, or no pixel is missing.
 
     Examples:
       >>> missing('0,0,1,2', count=1, height=2, width=3)[0, ..., 0].astype(int).tolist()
@@ -58,7 +58,7 @@ def missing(mask: str, count: int, height: int, width: int, seed: int = 0) -> np
 
 
 def check(mask: str, height: int, width: int) -> None:
-    """Checks a mask; raises UserError if it is of an unknown kind, missing, or does not fit the images.
+    """Raises UserError if a mask is of an unknown kind, its file is missing, or its rectangle does not fit.
 
     Args:
       mask: 'half', 'top,left,height,width', 'random:SHARE' or the path of a picture.

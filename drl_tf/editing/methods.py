@@ -58,7 +58,8 @@ class Editing(Generating):
           missing: bool, broadcast against [n, H, W, C]: True where a pixel is missing.
           seed: 0 to 2^31 - 1; result i depends on (seed, i) and image i.
           labels: one class for all images, or one per image ([n]); None or -1 means no class.
-          guidance: w in the log density (1 + w) F(class) - w F(no class), -1 to 20; 0: no guidance.
+          guidance: weight w of the class, -1 to 20. Images are drawn from the log density (1 + w) F(class)
+            - w F(no class), where F is the log density of the model. 0: no guidance.
           plan: the method and the number of steps; None: the model's default, `inverse.default_plan`.
 
         Returns:
@@ -104,7 +105,8 @@ class Editing(Generating):
             parsed `Degradation`. `estimation.noise_std` estimates an unknown STD of noise.
           seed: 0 to 2^31 - 1; result i depends on (seed, i) and observation i.
           labels: one class for all images, or one per image ([n]); None or -1 means no class.
-          guidance: w in the log density (1 + w) F(class) - w F(no class), -1 to 20; 0: no guidance.
+          guidance: weight w of the class, -1 to 20. Images are drawn from the log density (1 + w) F(class)
+            - w F(no class), where F is the log density of the model. 0: no guidance.
           plan: the method and the number of steps; None: the model's default, `inverse.default_plan`.
 
         Returns:
@@ -143,7 +145,8 @@ class Editing(Generating):
           strength: share of the noise levels that are added and removed, above 0 and at most 1.
           seed: 0 to 2^31 - 1; result i depends on (seed, i) and image i.
           labels: one class for all images, or one per image ([n]); None or -1 means no class.
-          guidance: w in the log density (1 + w) F(class) - w F(no class), -1 to 20; 0: no guidance.
+          guidance: weight w of the class, -1 to 20. Images are drawn from the log density (1 + w) F(class)
+            - w F(no class), where F is the log density of the model. 0: no guidance.
 
         Returns:
           Images, uint8 [n, H, W, C].
@@ -192,9 +195,10 @@ class Editing(Generating):
           begin, end: indices of the two samples, as `generate` draws them with this seed.
           num_frames: number of images n, at least 2; the first is sample `begin`, the last sample `end`.
           seed: 0 to 2^31 - 1.
-          labels: one class for both samples, or one for each; in between, log densities are averaged. None:
-            the classes that `generate` gives to these indices.
-          guidance: w in the log density (1 + w) F(class) - w F(no class), -1 to 20; 0: no guidance.
+          labels: one class for both samples, or one class for each. Frames between two classes use a weighted
+            mean of their log densities. None: the classes that `generate` gives to these indices.
+          guidance: weight w of the class, -1 to 20. Images are drawn from the log density (1 + w) F(class)
+            - w F(no class), where F is the log density of the model. 0: no guidance.
           callbacks: Keras callbacks, such as one that shows progress; an exception in one ends the work.
 
         Returns:

@@ -18,14 +18,15 @@ _OF_THE_LEVELS = ('schedule', 'num_levels', 'b2')
 
 
 def check(text: str, config: Config, first: str, second: str) -> None:
-    """Checks an expression over two exported models; raises UserError if they do not allow it.
+    """Raises UserError if two exported models cannot be combined in an expression.
 
     The check needs no TensorFlow.
 
     Args:
       text: the expression, such as 'a & b' or 'a3 & !b8'; a is the first model, b the second.
       config: configuration of the first model, changed by the command line.
-      first, second: the models: names of models of the package, version directories, or parents of these.
+      first, second: the two models. Each is the name of a model that comes with the package, the version
+        directory of an exported model, or the parent of version directories.
     """
     versions = [exported.find(name) for name in (first, second)]
     configs = (config, exported.load_config(versions[1]))

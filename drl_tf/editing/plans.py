@@ -61,7 +61,7 @@ def check(config: Config, method: str, kind: str, num_levels: int) -> None:
 
 
 def checked(config: Config, plan: Plan | None, degradation: Degradation | None) -> Plan:
-    """Checks a plan (the method and the number of steps) for a model, and returns it.
+    """Checks how to inpaint or restore with a model (method and number of steps), and returns the plan.
 
     Args:
       config: the configuration of the model.

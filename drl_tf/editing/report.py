@@ -35,9 +35,9 @@ def scores(truth: np.ndarray, results: np.ndarray, unknown: np.ndarray | bool = 
     Returns:
       A dict with these entries:
 
-      - 'psnr': peak signal-to-noise ratio of single results in dB, from the mean squared error over all
-        images.
-      - 'psnr_mean', 'psnr_best': the same of the mean of an image's R results, and of its best result.
+      - 'psnr': peak signal-to-noise ratio (PSNR) in dB, from the mean squared error over all results.
+      - 'psnr_mean': the PSNR if the R results of each image are replaced by their mean.
+      - 'psnr_best': the PSNR if only the best of the R results of each image counts.
       - 'spread': standard deviation between the results of an image, in grey levels.
       - 'coverage': share of pixels whose true value lies between the smallest and the largest result.
       - 'coverage_expected': the coverage of exact draws, (R - 1) / (R + 1).
@@ -81,10 +81,10 @@ def scores(truth: np.ndarray, results: np.ndarray, unknown: np.ndarray | bool = 
 def covered(truth: np.ndarray, results: np.ndarray, unknown: np.ndarray | bool = True) -> np.ndarray:
     """Tells for each image whether the original image, the truth, lies among its R results.
 
-    The truth and the results make R + 1 images. Each has a distance from the mean of the other R, on the
-    unknown pixels. The truth lies among the results unless its distance is the largest; a tie counts as
-    inside. If the results are exact draws, the R + 1 images are exchangeable, and the truth lies among the
-    results with probability R / (R + 1).
+    The truth and its results are R + 1 images. For each of them, the distance from the mean of the other R
+    images is computed. The truth lies among the results unless its distance is larger than all others. If
+    the results are exact draws, nothing distinguishes the truth from them, so it has the largest distance
+    with probability 1 / (R + 1), and lies among the results with probability R / (R + 1).
 
     Args:
       truth: the original images, float [n, H, W, C].
@@ -119,7 +119,7 @@ def write(
     """Writes results of editing: arrays (.npz), a picture (.png), and a summary (.json).
 
     Args:
-      root: path of the files without their endings.
+      root: path of the files without their extensions.
       images: input images to show left of the results, {title of the column: uint8 [n, H, W, C]}.
       results: R results for each image, uint8 [n, R, H, W, C].
       summary: content of the JSON file, {name: JSON value}.
@@ -147,10 +147,12 @@ def write(
 
 
 def write_frames(root: str, frames: np.ndarray) -> dict[str, str]:
-    """Writes an interpolation: all frames in a row (PNG), an animation there and back (GIF), and arrays.
+    """Writes an interpolation: a row of all frames (PNG), an animation (GIF), and arrays (.npz).
+
+    The animation plays the frames forward, then backward, without end.
 
     Args:
-      root: path of the files without their endings.
+      root: path of the files without their extensions.
       frames: the images in order, uint8 [n, H, W, C].
 
     Returns:
@@ -185,12 +187,14 @@ def enlarged(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarra
 
 
 def options_digest(config: Config, settings: Mapping[str, Any]) -> str:
-    """Returns six hexadecimal digits for file names, so that results of other options get files of their own.
+    """Returns six hexadecimal digits for file names, which differ for different options.
+
+    Without them, results with other options would overwrite each other's files.
 
     Args:
-      config: the configuration to draw with. The digits depend on its precision, Langevin steps and options
-        of sampling, except the batch size.
-      settings: other options, {name: value}.
+      config: the configuration to draw with. The digits depend on its precision, its Langevin steps, and its
+        sampling options except the batch size.
+      settings: other options on which the digits depend, {name: value}.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -205,11 +209,11 @@ def options_digest(config: Config, settings: Mapping[str, Any]) -> str:
 
 
 def root_of(workdir: str, output_dir: str, parts: Sequence[str]) -> str:
-    """Returns the path of result files without their endings.
+    """Returns the path for files of results, without their extensions.
 
     Args:
       workdir: the run's directory.
       output_dir: directory for the files; '': `<workdir>/editing`.
-      parts: parts of the file name, which are joined by '-'; empty ones are left out.
+      parts: words of the file name, which are joined by '-'; empty ones are left out.
     """
     return os.path.join(output_dir or os.path.join(workdir, 'editing'), '-'.join(filter(None, parts)))

@@ -37,13 +37,13 @@ class Request:
       strength: how much noise `edit` adds, as a share of the noise levels.
       between: indices of the two samples of `interpolate`.
       num_frames: number of images that `interpolate` draws, both samples included.
-      labels: classes of the images in turn; (): no class.
+      labels: classes of the images in order, which start again if there are more images; (): no class.
       method: 'posterior', 'replace', or '' for the default of the model.
       edit_levels: number of noise levels to visit; 0: the default.
-      edit_steps: number of chain steps for each sampling of a level; -1: the default.
-      edit_rounds: how often each level is sampled; 0: the default.
+      edit_steps: number of chain steps each time that a level is sampled; -1: the default.
+      edit_rounds: how many times each level is sampled; 0: the default.
       weights: 'ema' (averages) or 'raw'.
-      step: step of the checkpoint; None: the newest.
+      step: training step of the checkpoint; None: the newest.
       output_dir: directory for the files; '': `<workdir>/editing`.
     """
 

@@ -36,12 +36,13 @@ def heights(
 ) -> dict[Atom, np.ndarray]:
     """Returns log Z of the classes and models in an expression, at all noise levels of sampling.
 
-    log Z of a class is log Z of its model plus the difference that `class_heights` measures.
+    log Z of a class is the log Z of its model, plus a difference that `class_heights` measures.
 
     Args:
-      models: the models a and b, of preconditioned energies.
-      known: log Z of each of the two models at its noise levels, in nats.
-      atoms: the classes and models in the expression.
+      models: the models a and b, both trained with --energy=preconditioned.
+      known: for each of the two models, its log Z at all T + 1 levels of its noise schedule, in nats, from
+        `pairs.known_log_z`.
+      atoms: the classes and models in the expression, from `expressions.atoms`.
 
     Returns:
       {atom: log Z at each of the T + 1 noise levels that sampling visits, float64 [T + 1]}.
@@ -66,15 +67,16 @@ def log_prob_at(
     """Returns a function that computes the log density of an expression over two models, up to a constant.
 
     Args:
-      models: the models a and b, of preconditioned energies. The noise levels are those that sampling of a
-        visits.
-      expression: the parsed expression, such as that of 'a & b'.
-      log_z: {atom: log Z at each of the T + 1 noise levels, float64 [T + 1]}; 0 for an atom that is missing.
+      models: the models a and b, both trained with --energy=preconditioned. The noise levels are those that
+        model a visits in sampling, numbered from 0, the lowest, to T.
+      expression: the expression as a syntax tree, from `expressions.parse`.
+      log_z: {atom: log Z at each of the T + 1 noise levels, float64 [T + 1]}. It is taken as 0 for atoms that
+        are missing here.
       weights: 'ema' (averages) or 'raw'.
 
     Returns:
-      A function of the noise level of each of B images, int32 [B]. It returns a function of the noisy images,
-      float32 [B, H, W, C], which returns their log densities, float32 [B].
+      f, called as f(levels)(images): `levels` are noise levels, int32 [B], and `images` the noisy images,
+      float32 [B, H, W, C]. The result is float32 [B].
     """
     walk = models[0].walk
     nothing = np.zeros(walk.num_levels + 1)

@@ -19,11 +19,14 @@ class Detecting(Scoring):
     def ood(self, images: ArrayLike, others: ArrayLike, seed: int = 0) -> dict[str, dict[str, Any]]:
         """Measures how well scores of this model tell real images from out-of-distribution images.
 
-        Five scores of single images are compared. The log density of an image at 'lowest_level', the lowest
-        noise level; at 'scoring_level', the attribute `scoring_level` of the model; and as 'sum_of_levels',
-        summed over all levels. 'gradient' is minus the norm of the gradients of the energy. 'typicality' is
-        minus the distance of the energy from its mean over training images; it is missing if the model's
-        attribute `heights` is None.
+        Each image gets five scores, which are higher for images that look real to the model:
+
+        - 'lowest_level': the log density of the image at the lowest noise level.
+        - 'scoring_level': its log density at the noise level `scoring_level`, an attribute of the model.
+        - 'sum_of_levels': the sum of its log densities at all noise levels.
+        - 'gradient': minus the norm of the gradients of its energy at all noise levels.
+        - 'typicality': minus the distance of its energy at `scoring_level` from the mean energy of training
+          images. This score is missing if the model's attribute `heights` is None.
 
         Args:
           images: n real images that the model was not trained on, uint8 or floats in [-1, 1], [n, H, W, C].

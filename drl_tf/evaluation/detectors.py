@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def detectors(scores: Scores, typical: float | None) -> dict[str, np.ndarray]:
     """Computes several scores of n images; a high score means that an image is like the training images.
 
-    Only the order of images by a score has a meaning: constants such as log Z are left out.
+    Scores only rank images: constants such as log Z, which are the same for all images, are left out.
 
     Args:
       scores: energies and gradients of the images at several noise levels, from `EnergyModel.anomaly_scores`.

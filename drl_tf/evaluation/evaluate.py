@@ -116,7 +116,7 @@ def evaluate_samples(config: Config, path: str) -> dict[str, str] | None:
 
 
 def check_samples(config: Config, path: str) -> int:
-    """Returns the number of images at a path.
+    """Checks that a path holds images to score, and returns their number.
 
     Args:
       config: the configuration, which has the image shape.
@@ -158,9 +158,12 @@ def _more(seeds: Sequence[int]) -> str:
 
 
 def against(evaluator: Evaluator) -> str:
-    """Returns text for a file name that identifies the extractor and the real images of an evaluator.
+    """Returns a part of a file name that identifies the network and the real images of an evaluation.
 
     With several workers, only the chief (the first worker) can call it.
+
+    Args:
+      evaluator: the evaluator, which compares samples with the real images by features of the network.
     """
     extractor = evaluator.extractor
     real = evaluator.real

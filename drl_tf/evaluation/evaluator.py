@@ -45,15 +45,17 @@ class Evaluator:
         the training split.
       parts: a directory for intermediate results, from which an interrupted evaluation continues.
       changed: a function that changes the real images before they are used. It gets an iterable of batches,
-        uint8 [n, H, W, C], and returns one; its attribute `words` describes the change. None: no change.
+        uint8 [n, H, W, C], and returns an iterable of changed batches. It needs an attribute `words`, a text
+        that is added to the description of the real images. None: no change.
       workdir: a run's directory, which keeps features of the real images for the next evaluation; None: they
         are not kept.
 
     Attributes:
       extractor: the network that gives the features.
       real: statistics of the real images; None on workers other than the chief.
-      floor: statistics of the test split, which a perfect generator would match; None if `stats_file` is
-        given, if the test split is too small, and on workers other than the chief.
+      floor: statistics of the test split. Their distance from `real` is about what a perfect generator would
+        reach. None if `stats_file` is given, if the test split is too small, and on workers other than the
+        chief.
       name: the key of the Fréchet distance in the scores, such as 'fid'.
 
     Raises:
@@ -169,9 +171,9 @@ def spread_extractor(config: Config) -> tuple[Extractor, Callable[[Callable[[], 
       config: the configuration, which names the extractor.
 
     Returns:
-      A pair. First, the extractor, for use within calls of the second. Second, a function of a function: it
-      calls its argument on the chief (the first worker), while the other workers compute features for it, and
-      returns the result.
+      A pair: the extractor, and a callable `led`. All workers must call `led(function)` together. The chief
+      (the first worker) then runs `function`, which has no arguments; when `function` runs the extractor, all
+      workers compute a part of the features. On the chief, `led` returns the result of `function`.
     """
     extractor = workers.everywhere(lambda: load_extractor(config))
     workers.check_alike({'extractor': f'{extractor.name} ({extractor.weights_hash}, {extractor.resize})'})
@@ -188,10 +190,11 @@ def summarise(
       config: the configuration, with the option `num_real` (0: all images).
       extractor: the network that computes features.
       split: 'train' or 'test'.
-      keep: number of images, the first ones, whose features are part of the result.
+      keep: the result contains the features of the first `keep` images.
       part: a file for intermediate results, from which an interrupted call continues.
       changed: a function that changes the images. It gets an iterable of batches, uint8 [n, H, W, C], and
-        returns one; its attribute `words` describes the change. None: no change.
+        returns an iterable of changed batches. It needs an attribute `words`, a text that is added to the
+        description of the images. None: no change.
     """
     data = config.data
     limit = config.evaluation.num_real or None

@@ -41,7 +41,7 @@ def ablate(config: Config, workdir: str, num_samples: int, weights: str = 'ema')
       weights: 'ema' (averages) or 'raw'.
 
     Returns:
-      Paths of the files written, {label: path}; None on workers other than the chief.
+      Paths of the files written, {label: path}; None on workers other than the first.
 
     Raises:
       UserError: a row contradicts `config`, or cannot be trained or evaluated.
@@ -56,7 +56,7 @@ def ablate(config: Config, workdir: str, num_samples: int, weights: str = 'ema')
 
 
 def row(name: str, config: Config, workdir: str, num_samples: int, weights: str) -> dict[str, Any]:
-    """Trains and scores one row, or reads its result from disk if it is finished.
+    """Trains and scores the model of one row of an ablation table, or reads its stored result.
 
     Args:
       name: name of the row.
@@ -85,7 +85,7 @@ def row(name: str, config: Config, workdir: str, num_samples: int, weights: str)
         return stored
     training = trained(name, config, workdir)
     scores = scored(config, workdir, num_samples, weights)
-    found = {**wanted, **training, **scores, **weighed(config, workdir, weights)}
+    found = {**wanted, **training, **scores, **_weighed(config, workdir, weights)}
     workers.by_chief(lambda: write_json(path, found))
     return found
 
@@ -102,7 +102,7 @@ def _stored(path: str) -> dict[str, Any] | None:
 
 
 def trained(name: str, config: Config, workdir: str) -> dict[str, Any]:
-    """Trains the model of one row.
+    """Trains the model of one row of an ablation table.
 
     Args:
       name: name of the row, for messages.
@@ -125,7 +125,7 @@ def trained(name: str, config: Config, workdir: str) -> dict[str, Any]:
 
 
 def scored(config: Config, workdir: str, num_samples: int, weights: str) -> dict[str, Any]:
-    """Scores samples of the last checkpoint of a row's run, {name of the score: value}.
+    """Scores samples of the model that was trained for one row of an ablation table.
 
     Args:
       config: the configuration of the row.
@@ -134,7 +134,7 @@ def scored(config: Config, workdir: str, num_samples: int, weights: str) -> dict
       weights: 'ema' (averages) or 'raw'.
 
     Returns:
-      The scores; {} if the run has no checkpoint.
+      {name of a score: value}, for the last checkpoint; {} if the run has no checkpoint.
     """
     if not workers.told_by_chief(lambda: checkpoint.steps(workdir)):
         return {}
@@ -143,17 +143,8 @@ def scored(config: Config, workdir: str, num_samples: int, weights: str) -> dict
     return workers.told_by_chief(lambda: _stored(places['evaluation']))
 
 
-def weighed(config: Config, workdir: str, weights: str) -> dict[str, float]:
-    """Computes the bits per dimension of test images under the last checkpoint of a row's run.
-
-    Args:
-      config: the configuration of the row.
-      workdir: directory of the row's run.
-      weights: 'ema' (averages) or 'raw'.
-
-    Returns:
-      {'bits_per_dim': number}; {} if the energies are not preconditioned or there is no checkpoint.
-    """
+def _weighed(config: Config, workdir: str, weights: str) -> dict[str, float]:
+    """Computes {'bits_per_dim': number} of test images; {} without preconditioned energy or checkpoint."""
     if config.network.energy != 'preconditioned' or not workers.told_by_chief(
         lambda: checkpoint.steps(workdir)
     ):

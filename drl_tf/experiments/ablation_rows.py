@@ -91,8 +91,11 @@ def configs_of(config: Config) -> dict[str, Config]:
 def _common(config: Config, name: str) -> dict[str, Any]:
     """Returns the options that the tables set in a row besides the row's own change."""
     share = 1 / _STEP_TIMES.get(name, 1)
-    steps = round(config.training.train_steps * share)
-    decay_steps = round(config.training.decay_steps * share)
+    options = config.training
+    at_once = options.steps_per_execution
+    steps, decay_steps = (
+        at_once * round(share * count / at_once) for count in (options.train_steps, options.decay_steps)
+    )
     common = dict(max_minutes=0.0, evaluate_every=0, train_steps=steps, decay_steps=decay_steps)
     if name in ('time_score', 'level_classification'):
         common['heights_after'] = steps * 3 // 4

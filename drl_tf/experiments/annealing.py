@@ -34,7 +34,7 @@ _MOMENTUM, _JITTER = range(2)
 
 
 class State(NamedTuple):
-    """The state of n chains that are annealed from density to density.
+    """The state of n Markov chains that move from density to density, with their importance weights.
 
     Attributes:
       y: positions of the chains, float32 [n, ...].
@@ -85,7 +85,7 @@ class Annealer:
         self._move = tf.function(self._move_to, autograph=False)
 
     def begin(self, k: int, y: tf.Tensor) -> State:
-        """Returns the state of chains that start at samples `y` of density k, with importance weights 1."""
+        """Returns the `State` of chains that start at y, samples of density k, with importance weights 1."""
         return State(y, self._begin(tf.constant(k), y), tf.zeros([tf.shape(y)[0]], tf.float64))
 
     def move(self, state: State, k: int, step_size: float, seed: tf.Tensor) -> tuple[State, float, float]:
@@ -96,7 +96,7 @@ class Annealer:
 
         Args:
           state: the state of the chains.
-          k: index of the density.
+          k: index of the density to move to.
           step_size: largest step size of the leapfrog integrator.
           seed: int32 [2].
 
@@ -134,7 +134,7 @@ def anneal(
     seed: tf.Tensor,
     done: int = 0,
 ) -> Iterator[tuple[int, State, float]]:
-    """Runs chains from density to density along a path, one HMC transition at each.
+    """Runs chains from density to density along a path, with one transition (HMC) at each density.
 
     Args:
       annealer: moves the chains.
@@ -157,7 +157,7 @@ def anneal(
 def pilot(
     annealer: Annealer, path: Sequence[int], y: tf.Tensor, step_size: float, seed: tf.Tensor
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Finds step sizes of HMC in a separate run, because adapting them in the chains would bias the weights.
+    """Finds step sizes of HMC in a run of its own: adapting them in the chains would bias importance weights.
 
     Args:
       annealer: moves the chains.
@@ -167,8 +167,8 @@ def pilot(
       seed: int32 [2].
 
     Yields:
-      After each transition: the position in `path`, which stays 0 for 30 transitions; and the step sizes
-      found so far, indexed by k, float64 [number of densities].
+      After each transition: the position in `path`; and the step sizes found so far, indexed by k, float64
+      [number of densities]. The first 30 transitions all take place at position 0.
     """
     seed = noise.fold(seed, _PILOT)
     log_step = np.log(step_size)
@@ -221,8 +221,8 @@ def annealed_importance(
       seed: int32 [2].
 
     Returns:
-      A pair: the estimate; and the last state of the chains, whose positions, with its importance weights,
-      are samples of the last density.
+      A pair: the estimate; and the last state of the chains. Its positions, weighted by its importance
+      weights, are samples of the last density.
 
     Example:
       log_ratio, _ = annealed_importance(density_of, range(101), y, 0.3, num_leapfrog=3, seed=[0, 0])

@@ -23,17 +23,20 @@ def terms_of_images(
 ) -> dict[str, np.ndarray]:
     """Computes the terms of the log likelihood of images, except the normalising constant log Z_0 of level 0.
 
-    The lowest noise level, 0, has x_0 = A_0 x + S_0 eps, and the network gets y_0 = m_0 x_0.
+    An image of grey levels u is scaled to x = u / 127.5 - 1, in [-1, 1]. With the noise of level 0, the
+    lowest, it is x_0 = A_0 x + S_0 eps, where eps is standard normal; q(x_0 | u) is the density of x_0. The
+    input of the network is y_0 = m_0 x_0. A_0, S_0 and m_0 are numbers of the schedule.
 
     Args:
       schedule: noise levels of the model.
-      log_density: callable that maps y_0, float32 [n, H, W, C], to the model's F(y_0, 0), float32 [n].
-      grey: images as grey levels u, uint8 [n, H, W, C]; x = u / 127.5 - 1.
-      eps: standard normal noise, [n, H, W, C], which makes x_0 a draw of q(x_0 | u).
+      log_density: callable that maps y_0, float32 [n, H, W, C], to the output of the network F(y_0, 0),
+        float32 [n]. F is the log density of y_0, plus log Z_0.
+      grey: grey levels u of n images, uint8 [n, H, W, C].
+      eps: the noise eps, a draw from N(0, I), float [n, H, W, C].
 
     Returns:
       {'F': F(y_0, 0), 'log_q': log q(x_0 | u), 'log_P': log P(u | x_0)}, float64 [n] each, in nats. P is the
-      Gaussian N(x_0 / A_0, S_0^2 / A_0^2), discretised to the 256 grey levels.
+      Gaussian N(x_0 / A_0, S_0^2 / A_0^2) for x, discretised to the 256 grey levels.
     """
     A, S, m = schedule.A[0], schedule.S[0], schedule.m[0]
     x = pixels.from_levels(grey.astype(np.float64))
@@ -47,7 +50,7 @@ def terms_of_images(
 
 
 def log_bins(grey: np.ndarray, mean: np.ndarray, std: float) -> np.ndarray:
-    """Computes the log probability of grey levels under a Gaussian, discretised to the 256 grey levels.
+    """Computes log probabilities of pixel values, 0 to 255, under a Gaussian discretised to these values.
 
     Args:
       grey: uint8, of any shape.
@@ -81,8 +84,10 @@ def negative_logs(
       images: terms of N images, a result of `terms_of_images`.
 
     Returns:
-      {'density': negative log density of the slightly noisy images x_0, in units of grey levels; 'discrete':
-      an upper bound of the negative log likelihood of the grey levels}, float64 [N] each.
+      A dict with these entries, float64 [N] each:
+
+      - 'density': the negative log density of the slightly noisy images x_0, measured in grey levels.
+      - 'discrete': an upper bound, in expectation, of the negative log likelihood of the grey levels u.
     """
     D = math.prod(image_shape)
     log_density = images['F'] + D * math.log(schedule.m[0])
@@ -101,28 +106,33 @@ def bits_per_dim(
 ) -> dict[str, Any]:
     """Computes bits per dimension, averaged over images, with lower and upper bounds.
 
-    u are the grey levels of an image; x_0 is the image with the noise of level 0; y_0 = m_0 x_0 is the input
-    of the network F, whose normalising constant is Z_0; D = H W C.
+    `terms_of_images` defines the grey levels u, the slightly noisy image x_0, the input y_0 = m_0 x_0 of the
+    network F, and the densities q and P. The density p(x_0) of the model follows from
+
+        log p(x_0) = F(y_0, 0) - log Z_0 + D log m_0,    with D = H W C.
 
     Args:
       schedule: noise levels of the model.
       image_shape: [H, W, C].
       images: terms of the images, a result of `terms_of_images`.
-      forward: estimate of log Z_0 by forward chains, a lower bound.
-      reverse: estimate of -log Z_0 by reverse chains.
+      forward: estimate of log Z_0 by chains annealed from N(0, I) to level 0, a lower bound.
+      reverse: estimate of -log Z_0 by chains annealed from samples of level 0 to N(0, I).
 
     Returns:
-      {name: JSON value}. `density_low` and `density_high` are the bits per dimension of x_0 in grey levels,
+      A dict with these entries. '.._low' uses log Z_0 from the forward chains, and '.._high' that from the
+      reverse chains:
 
-          -(F(y_0, 0) - log Z_0 + D log m_0 - D log 127.5) / (D ln 2),
-
-      with log Z_0 from the forward chains (low) and the reverse chains (high). `discrete_low` and
-      `discrete_high` bound those of u: the mean of (log q(x_0 | u) - log p(x_0) - log P(u | x_0)) / (D ln 2)
-      over x_0 from q, with P as in `terms_of_images`. Each `.._error` is a standard error that covers the
-      mean over images and log Z_0. It is None if the effective number of chains is below five: log Z_0 is
-      then unknown. Entries `.._mean_log` use the mean of the chains' log importance weights, not the log of
-      the mean weight: looser bounds, but a reliable error. Others are `D`, `num_images`, `noise_floor` (the
-      entropy of the noise in bits per dimension), `log_z_..` and `effective_sample_size_..`.
+      - 'density_low', 'density_high': the bits per dimension of x_0 in units of grey levels, the mean of
+        -(log p(x_0) - D log 127.5) / (D ln 2).
+      - 'discrete_low', 'discrete_high': an upper bound of the bits per dimension of u, the mean of
+        (log q(x_0 | u) - log p(x_0) - log P(u | x_0)) / (D ln 2).
+      - 'log_z_low', 'log_z_high': the estimates of log Z_0.
+      - '.._error', for each entry above: its standard error, which covers log Z_0 and the mean over images.
+        None if the effective number of chains is below five: log Z_0 is then unknown.
+      - '.._mean_log' and '.._mean_log_error': the same entries from the mean of the log importance weights of
+        the chains, in place of the log of their mean weight. The bounds are looser, but the errors reliable.
+      - 'D', 'num_images', 'effective_sample_size_low', 'effective_sample_size_high', and 'noise_floor', the
+        entropy of the noise in bits per dimension.
     """
     D = math.prod(image_shape)
     nats = D * math.log(2)

@@ -70,10 +70,10 @@ class Bridges:
         return density_of
 
     def gradients(self, order: np.ndarray) -> int:
-        """Counts the gradients of the network that one leapfrog step at each of some densities costs in all.
+        """Counts the gradients of the network that a chain computes in one leapfrog step at each density.
 
         Args:
-          order: indices k of the densities, int [m].
+          order: indices k of the densities that the chain passes, int [m].
         """
         level = self.level[order]
         beta = self.beta[order]
@@ -81,13 +81,18 @@ class Bridges:
 
 
 def spaced(schedule: Schedule, num_steps: int) -> Bridges:
-    """Chooses densities between N(0, I) and the model's lowest noise level, evenly spaced in log noise.
+    """Chooses the densities along which chains are annealed from N(0, I) to noise level 0 of a model.
 
-    The noise is the standard deviation m_t S_t of the noise in the network's input y_t.
+    At noise level t, the image x_t has noise of standard deviation S_t. The input of the network is
+    y_t = m_t x_t, whose noise has the standard deviation m_t S_t. The densities are evenly spaced in the
+    logarithm of m_t S_t.
 
     Args:
-      schedule: noise levels of the model.
+      schedule: noise levels of the model, with the numbers m_t and S_t.
       num_steps: the approximate number of densities; each level has at least one.
+
+    Returns:
+      The densities between N(0, I) and exp F(y, 0), a `Bridges`, where F is the model's log density.
     """
     width = np.append(schedule.m * schedule.S[:-1], 1.0)
     ratio = np.log(width[1:] / width[:-1])
@@ -102,9 +107,10 @@ def spaced(schedule: Schedule, num_steps: int) -> Bridges:
 
 
 def mirrored(y: tf.Tensor) -> tf.Tensor:
-    """Reflects points at the walls of the box |y|_inf <= 6, as often as needed, into the box.
+    """Reflects points at the walls of the box |y|_inf <= 6 until they lie inside, so that chains stay there.
 
-    If a chain y samples log_density(mirrored(y)), then mirrored(y) samples log_density in the box.
+    To sample a log density within the box, let chains y sample log_density(mirrored(y)) without walls: the
+    points mirrored(y) are then samples of log_density within the box.
 
     Args:
       y: float32, of any shape.
@@ -127,10 +133,10 @@ def within_wall(log_density: LogDensity) -> LogDensity:
 
 
 def log_normal(y: tf.Tensor) -> tf.Tensor:
-    """Computes the log density of N(0, I) truncated to the box |y|_inf <= 6, without checking the box.
+    """Computes the normalised log density of N(0, I) truncated to the box |y|_inf <= 6.
 
     Args:
-      y: float32 [n, ...], in the box.
+      y: float32 [n, ...]; all points must lie in the box.
 
     Returns:
       float32 [n].

@@ -22,7 +22,7 @@ _SHORTEST = 0.2  # The shortest step, as a share of the step size.
 _MOVE, _JITTER = range(2)
 
 
-class Jittered(tfp.mcmc.HamiltonianMonteCarlo):
+class _Jittered(tfp.mcmc.HamiltonianMonteCarlo):
     """HMC in which each chain draws a random step size for each transition.
 
     It is uniform between 1/5 of `step_size` and `step_size`. With equal step sizes, chains could oscillate
@@ -54,7 +54,7 @@ def kernel(
     num_leapfrogs: int,
     burn_in: int,
 ) -> tfp.mcmc.TransitionKernel:
-    """Returns a transition kernel of TensorFlow Probability.
+    """Returns the transition kernel of Markov chains (HMC, MALA or Langevin) for TensorFlow Probability.
 
     Args:
       log_prob: callable that maps y, float32 [n, ...], to its log density up to a constant, float32 [n].
@@ -67,7 +67,7 @@ def kernel(
     """
     if method == 'langevin':
         return tfp.mcmc.UncalibratedLangevin(log_prob, tf.convert_to_tensor(step_size) ** 2)
-    hmc_class = Jittered if method == 'hmc' else tfp.mcmc.HamiltonianMonteCarlo
+    hmc_class = _Jittered if method == 'hmc' else tfp.mcmc.HamiltonianMonteCarlo
     hmc = hmc_class(log_prob, step_size, gradients(method, num_leapfrogs))
     return tfp.mcmc.DualAveragingStepSizeAdaptation(hmc, burn_in, target_accept_prob=TARGET_ACCEPTANCE)
 
@@ -90,7 +90,7 @@ def advance(
     first: tf.Tensor,
     count: tf.Tensor,
 ) -> tuple[tf.Tensor, Any, tf.Tensor, tf.Tensor]:
-    """Makes `count` transitions of n chains.
+    """Makes `count` transitions of n Markov chains with a kernel of TensorFlow Probability.
 
     The noise of transition k depends on (seed, k) only, so chains can be interrupted and continued.
 
@@ -137,7 +137,7 @@ def step_size(results: Any) -> float | None:
 
 
 def log_spaced(last: int) -> list[int]:
-    """Returns 0 and the numbers 1, 3, 10, 30, .. that are at most `last`."""
+    """Returns 0, 1, 3, 10, 30, .. up to `last`: numbers of transitions after which to save states."""
     steps = (factor * 10**power for power in range(len(str(last))) for factor in (1, 3))
     return [0, *(step for step in steps if step <= last)]
 

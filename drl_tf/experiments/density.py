@@ -68,19 +68,20 @@ def density(
     weights: str = 'ema',
     step: int | None = None,
 ) -> dict[str, str]:
-    """Computes log Z of a model of points by quadrature and by annealing, and plots its densities.
+    """Computes log Z of a model of points of the plane in two ways, to compare them, and plots its densities.
 
-    At most ten noise levels are covered.
+    The two ways are numerical integration on a grid, and annealed importance sampling. At most ten noise
+    levels are covered.
 
     Args:
       config: a configuration with a dataset of points of the plane.
       workdir: the run's directory.
       num_samples: points to sample at each level, for the plot.
       num_chains: number of annealed chains.
-      ais_steps: approximate number of densities through which they go.
+      ais_steps: approximate number of densities through which each chain passes.
       hmc_leapfrog: leapfrog steps of a transition of the chains.
       weights: 'ema' (averages) or 'raw'.
-      step: step of the checkpoint; None: the newest.
+      step: training step of the checkpoint; None: the newest.
 
     Returns:
       Lines to print, {label: text}: the result for each level, and the paths of the files.
@@ -130,7 +131,7 @@ def _warn_of_differences(found: Mapping[int, Mapping[str, float]]) -> None:
 
 
 def shown_levels(schedule: Schedule) -> list[int]:
-    """Returns at most ten noise levels t to show, from the highest down, evenly spaced in log noise."""
+    """Returns at most ten noise levels t to plot, from the highest down, evenly spaced in log noise."""
     if schedule.num_levels <= _MOST_LEVELS:
         return list(reversed(range(schedule.num_levels)))
     noises = schedule.S[:-1]
@@ -143,8 +144,8 @@ def quadrature(log_density: LogDensity, width: float) -> Grid:
 
     Args:
       log_density: callable that maps y, float32 [n, 1, 1, 2], to float32 [n].
-      width: width of the finest structure of the density; the spacing of the grid is half of it, but at least
-        0.01 and at most 0.05.
+      width: width of the finest structure of the density; the spacing of the grid is about half this width,
+        but at least 0.01 and at most 0.05.
     """
     count = 2 * math.ceil(bridges.WALL / np.clip(width / 2, _FINEST, _COARSEST))
     spacing = 2 * bridges.WALL / count
@@ -240,7 +241,7 @@ def _sampled(
 
 
 def compared(grid: Grid, estimate: annealing.Estimate, likelihood: float) -> dict[str, float]:
-    """Returns log Z by quadrature and by annealing, their errors and more, as {name: number}."""
+    """Returns both estimates of log Z with errors, and `likelihood` (mean log density), {name: number}."""
     error = math.hypot(estimate.standard_error, grid.error)
     rim = np.abs(grid.side) > partition.NEAR
     density = np.exp(grid.log_density - grid.log_density.max())
@@ -257,7 +258,7 @@ def compared(grid: Grid, estimate: annealing.Estimate, likelihood: float) -> dic
 
 
 def said(found: Mapping[str, Any]) -> str:
-    """Formats a result of `compared`, with 'log_z_direct' and 'direct_error' if known, as a line of text."""
+    """Formats the values of log Z at a noise level, a result of `compared`, as a line of text."""
     errors = abs(found['differs_by_errors'])
     line = (
         f'log Z {found["log_z_quadrature"]:.4f} by quadrature (± {found["quadrature_error"]:.1g}), '

@@ -37,15 +37,15 @@ def likelihood(config: Config, workdir: str, weights: str = 'ema', step: int | N
 
     The log density of a slightly noisy image x_0 is F - log Z_0, where F is the output of the network and Z_0
     its normalising constant. log Z of each noise level is estimated twice from noisy training images: by
-    thermodynamic integration, and by Bennett's acceptance ratio. The result is written as JSON, and read if
-    it exists already.
+    thermodynamic integration, and by Bennett's acceptance ratio. The result is written as JSON. If the file
+    exists already, it is read, and nothing is computed.
 
     Args:
       config: a configuration with preconditioned energies. Its option `num_real` is the largest number of
         images.
       workdir: the directory of the run.
       weights: 'ema' (averages) or 'raw'.
-      step: step of the checkpoint; None: the newest.
+      step: training step of the checkpoint; None: the newest.
 
     Returns:
       Lines to print, {label: text}.
@@ -68,7 +68,7 @@ def likelihood(config: Config, workdir: str, weights: str = 'ema', step: int | N
     if not result:
         result = _compute(model, config, weights, settings)
         write_json(written, result)
-    return {**figures(result), **side_by_side(workdir, result), 'likelihood': written}
+    return {**_figures(result), **side_by_side(workdir, result), 'likelihood': written}
 
 
 def _compute(model: EnergyModel, config: Config, weights: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def _bits(model, config, weights, split, found):
 
 
 def notes(config: Config, bits: Mapping[str, float]) -> list[str]:
-    """Returns sentences for the reader about the limits of a result of `likelihood`.
+    """Returns sentences that tell a reader how far to trust a result of `likelihood`.
 
     Args:
       config: the configuration of the model.
@@ -170,7 +170,7 @@ def notes(config: Config, bits: Mapping[str, float]) -> list[str]:
     return found
 
 
-def figures(result: Mapping[str, Any]) -> dict[str, str]:
+def _figures(result: Mapping[str, Any]) -> dict[str, str]:
     """Formats the main numbers of the JSON result of `likelihood` as lines to print, {label: text}."""
 
     def both(split, kind):

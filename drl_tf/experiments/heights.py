@@ -49,8 +49,8 @@ class Heights:
     ) -> dict[str, heights.Estimate]:
         """Estimates log Z in two ways: by thermodynamic integration and by Bennett's acceptance ratio.
 
-        Both begin at the top noise level, where the distribution of the images is almost Gaussian: there, log
-        Z is the mean difference of F and the log density of that Gaussian.
+        Both begin at the top noise level, where the distribution of the images is almost Gaussian. log Z of
+        the top level is the mean of F minus the log density of this Gaussian.
 
         Args:
           images: clean training images in [-1, 1], float32 [n, H, W, C].

@@ -52,7 +52,7 @@ def likelihood(
       ais_steps: approximate number of densities between N(0, I) and level 0, at least one per level.
       hmc_leapfrog: leapfrog steps of a transition of Hamiltonian Monte Carlo.
       weights: 'ema' (averages) or 'raw'.
-      step: step of the checkpoint; None: the newest.
+      step: training step of the checkpoint; None: the newest.
 
     Returns:
       Lines to print, {label: text}.
@@ -91,7 +91,7 @@ def likelihood(
         }
         result['notes'] = _notes(config, result)
         write_json(written, result)
-    return {**figures(result), **side_by_side(workdir, result), 'likelihood': written}
+    return {**_figures(result), **side_by_side(workdir, result), 'likelihood': written}
 
 
 def _run(
@@ -154,7 +154,7 @@ def _notes(config: Config, result: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def figures(result: Mapping[str, Any]) -> dict[str, str]:
+def _figures(result: Mapping[str, Any]) -> dict[str, str]:
     """Formats the main numbers of the JSON result of `likelihood` as lines to print, {label: text}."""
 
     def number(name: str, digits: str) -> str:

@@ -49,7 +49,8 @@ _OF_SAMPLING = (
 class Plan:
     """Which long Markov chains to run, and for how long.
 
-    The chains at noise level t sample the conditional density of y_t, given a noisier image x_{t+1}.
+    The chains at noise level t sample the conditional density of y_t, the scaled image with the noise of
+    level t, given x_{t+1}, the image one level above.
 
     Attributes:
       levels: the noise levels t; (): 0, T // 3 and 2 T // 3, where T is the number of levels.
@@ -86,7 +87,7 @@ def long_run(
       workdir: the run's directory.
       plan: which chains to run, and for how long.
       weights: 'ema' (averages) or 'raw'.
-      step: step of the checkpoint; None: the newest.
+      step: training step of the checkpoint; None: the newest.
 
     Returns:
       Lines to print, {label: text}: the result for each level, and the paths of the files.

@@ -24,7 +24,7 @@ _PILOT = 2  # Transitions whose time is measured.
 
 
 class Sampler:
-    """Compiled functions that run long chains of a model at any noise level.
+    """Compiled functions that run long Markov chains on the log densities of a model at any noise level.
 
     Args:
       model: the model.
@@ -45,14 +45,17 @@ class Sampler:
         self.advance = tf.function(self._advance, autograph=False)
 
     def pairs(self, level: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the noisier images x_{t+1} and the starts of the chains at level t, for n real images.
+        """Returns the images x_{t+1} that chains at level t are conditioned on, and where the chains start.
+
+        Each of n real images has two chains with the same x_{t+1}, the image with the noise of level t + 1.
+        One chain starts at x_{t+1}, the other at y_t, the scaled image with the noise of level t.
 
         Args:
           level: the noise level t.
 
         Returns:
-          x_{t+1} of each chain; and its start y. Both are float32 [2 n, H, W, C]. The first n chains start at
-          x_{t+1}, the other n chains at y_t, the real image with the noise of level t.
+          A pair: x_{t+1} of each chain, and the start of each chain. Both are float32 [2 n, H, W, C]. The
+          first n chains start at x_{t+1}, the other n at y_t.
         """
         seed = noise.fold(self.seed, level)
         schedule = self.model.schedule
@@ -87,7 +90,7 @@ class Sampler:
 
 
 class Level:
-    """The long chains of one noise level, saved to disk as they run.
+    """The long Markov chains of one noise level, two for each of n images, saved to disk as they run.
 
     Args:
       sampler: the `Sampler` that runs the chains.
@@ -114,13 +117,11 @@ class Level:
             self.files.write_snapshot(0, self.x())
 
     def x(self) -> np.ndarray:
-        """Returns the current states as noisy images x_t, without the scale of the network's input, float32
-        [2 n, H, W, C].
-        """
+        """Returns the current states y_t of the chains as images x_t = y_t / m_t, float32 [2 n, H, W, C]."""
         return np.asarray(self.y) / np.float32(self.sampler.model.schedule.m[self.t])
 
     def steps(self) -> list[int]:
-        """Returns the numbers of transitions after which states are saved, ascending; the last is `done`."""
+        """Returns the numbers of transitions after which states were saved, ascending; the last is `done`."""
         return sorted({*self.files.snapshots(), self.done})
 
     def states(self) -> dict[int, np.ndarray]:
@@ -128,7 +129,7 @@ class Level:
         return {step: self.x() if step == self.done else self.files.snapshot(step) for step in self.steps()}
 
     def seconds_per_transition(self) -> float:
-        """Measures how many seconds a transition takes, without changing the chains."""
+        """Measures how many seconds one transition of all chains takes; the chains stay as they are."""
         for count in (1, _PILOT):
             begin = time.monotonic()
             self._after(count)
@@ -141,11 +142,11 @@ class Level:
         )
 
     def advance(self, most: int, last: int) -> int:
-        """Makes transitions up to the next snapshot, and saves the chains.
+        """Runs the chains up to the next step at which their states are kept, and saves them.
 
         Args:
-          most: largest number of transitions.
-          last: number of transitions of the whole run, beyond which no transition is made.
+          most: largest number of transitions to make in this call, at least 1.
+          last: number of transitions of the whole run, above `done`; the chains stop there.
 
         Returns:
           The number of transitions made, at most `most`.

@@ -35,14 +35,14 @@ class ChainFiles:
     def restore(self, start: Sequence[Any]) -> tuple[int, Sequence[Any]]:
         """Reads the newest state from which chains can continue, and removes later files.
 
-        It takes the newest one for which all files up to it are undamaged.
+        A state is used only if it, all earlier energies and all earlier snapshots are undamaged.
 
         Args:
-          start: the arrays of the state before the first transition.
+          start: the arrays of the state before the first transition. Arrays in the files must have the same
+            shapes and types.
 
         Returns:
-          The number of transitions made, and the arrays of the state; 0 and `start` if there is no such
-          state.
+          The number of transitions made, and the arrays of the state; 0 and `start` if no state can be used.
         """
         wanted = [(tuple(part.shape), part.dtype) for part in start]
         for done in sorted(self._numbers(_STATE), reverse=True):
@@ -68,27 +68,32 @@ class ChainFiles:
         return 0, start
 
     def write_state(self, done: int, arrays: Sequence[Any]) -> None:
-        """Writes the state after `done` transitions, a list of arrays; the previous state is kept too."""
+        """Writes the state of the chains after `done` transitions; keeps the latest of the earlier states.
+
+        Args:
+          done: number of transitions made.
+          arrays: all arrays from which the chains can continue.
+        """
         self._write(_STATE, done, **{f'{index:03d}': np.asarray(array) for index, array in enumerate(arrays)})
         for old in sorted(self._numbers(_STATE))[:-_STATES_KEPT]:
             os.remove(self._path(_STATE, old))
 
     def write_trace(self, first: int, energies: np.ndarray, accepted: np.ndarray) -> None:
-        """Writes what happened in `count` transitions.
+        """Writes the energies and acceptances of some transitions in a row of n chains.
 
         Args:
-          first: number of transitions before them.
-          energies: energies after each transition, float32 [count, n].
+          first: number of transitions that the chains made before these.
+          energies: energies after each of `count` transitions, float32 [count, n].
           accepted: whether each proposal was accepted, bool [count, n].
         """
         self._write(_TRACE, first, energies=energies, accepted=accepted)
 
     def write_snapshot(self, step: int, states: np.ndarray) -> None:
-        """Writes the states after `step` transitions, float32 [n, H, W, C]."""
+        """Writes the images in n chains after `step` transitions, float32 [n, H, W, C]."""
         self._write(_SNAPSHOT, step, states=states)
 
     def trace(self, done: int) -> tuple[np.ndarray, np.ndarray]:
-        """Reads energies, float32 [done, n], and acceptances, bool [done, n], of `done` transitions.
+        """Reads energies, float32 [done, n], and acceptances, bool [done, n], up to transition `done`.
 
         Raises:
           ValueError: the files lack some of these transitions.
@@ -105,11 +110,11 @@ class ChainFiles:
         return energies, accepted
 
     def snapshots(self) -> list[int]:
-        """Returns the numbers of transitions after which there are snapshots, ascending."""
+        """Returns the numbers of transitions after which images of the chains were kept, ascending."""
         return sorted(self._numbers(_SNAPSHOT))
 
     def snapshot(self, step: int) -> np.ndarray:
-        """Reads the states after `step` transitions, float32 [n, H, W, C]."""
+        """Reads the images in n chains after `step` transitions, float32 [n, H, W, C]."""
         return self._read(_SNAPSHOT, step)['states']
 
     def _path(self, kind: str, number: int) -> str:

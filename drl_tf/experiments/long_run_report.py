@@ -44,7 +44,7 @@ def write(
       config: the configuration of the model.
       root: the directory for the files.
       plan: the plan of the run.
-      levels: the chains of each level.
+      levels: the chains, a `Level` for each noise level.
       kinds: names of the two kinds of chains: those that start at the noisier image x_{t+1}, and those that
         start at the noisy real image.
 
@@ -70,16 +70,8 @@ def write(
     }
 
 
-def halves(level: Level, array: np.ndarray) -> np.ndarray:
-    """Splits an array with a column for each of the 2 n chains into the two kinds of chains.
-
-    Args:
-      level: the chains.
-      array: [..., 2 n].
-
-    Returns:
-      [..., 2, n].
-    """
+def _halves(level: Level, array: np.ndarray) -> np.ndarray:
+    """Splits an array [..., 2 n], a column for each chain, into the two kinds of chains, [..., 2, n]."""
     return array.reshape(*array.shape[:-1], 2, -1)
 
 
@@ -105,7 +97,7 @@ def _diagnosed(level: Level, plan: Plan) -> dict[str, Any]:
     }
     if level.diverged or not level.done:
         return found
-    energies, accepted = (halves(level, array)[plan.burn_in :] for array in level.files.trace(level.done))
+    energies, accepted = (_halves(level, array)[plan.burn_in :] for array in level.files.trace(level.done))
     for name, value in chains.diagnose(energies, accepted).items():
         found[name] = value if np.isfinite(value) else None
     if plan.method == 'langevin':
@@ -123,7 +115,7 @@ def seed_of(config: Config) -> tf.Tensor:
 
 
 class Diffused:
-    """Adds the noise of level t to batches of images; the argument `changed` of `Evaluator`.
+    """A callable that adds the noise of level t to batches of images; the argument `changed` of `Evaluator`.
 
     Args:
       schedule: noise levels of the model.
@@ -187,7 +179,7 @@ def _write_table(path: str, levels: Sequence[Level], found: Mapping[int, Any], k
         writer = csv.writer(file)
         writer.writerow(['level', 'start', 'transitions', 'mean_energy', 'frechet_distance'])
         for level in levels:
-            energies = halves(level, level.files.trace(level.done)[0]) if level.done else np.zeros([0, 2, 0])
+            energies = _halves(level, level.files.trace(level.done)[0]) if level.done else np.zeros([0, 2, 0])
             for index, kind in enumerate(kinds):
                 distances = found[level.t].get('frechet_distance', {}).get(kind, {})
                 for step in level.steps():
@@ -206,7 +198,7 @@ def _draw(path: str, levels: Sequence[Level], found: Mapping[int, Any], kinds: S
     axes = figure.subplots(len(levels), columns, squeeze=False)
     for row, level in zip(axes, levels, strict=True):
         if level.done:
-            draw_energies(row[0], halves(level, level.files.trace(level.done)[0]), kinds)
+            draw_energies(row[0], _halves(level, level.files.trace(level.done)[0]), kinds)
         row[0].set(
             xscale='log',
             xlabel='transitions',

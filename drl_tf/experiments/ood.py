@@ -47,19 +47,23 @@ def ood(
 ) -> dict[str, str]:
     """Compares the test split with other sets of images by several scores, and writes a table.
 
-    Scores of the model are the log density p at noise level 0, at the scoring level, and summed over all
-    levels; the distance of log p from its mean over training images (typicality, Nalisnick et al. 2019); the
-    norm of the gradient of log p (Grathwohl et al. 2020); log p plus the size of a PNG file (Serrà et al.
-    2020) and log p minus that of a background model (Ren et al. 2019). The baselines need no model: the
-    Mahalanobis distance of features (Lee et al. 2018), and the distance of the PNG size from its mean over
-    training images.
+    These scores of an image come from the model; log p is its log density at `EnergyModel.scoring_level`:
+
+    - log p; the log density at noise level 0; and the sum of the log densities at all levels.
+    - typicality: the distance of log p from its mean over training images (Nalisnick et al. 2019).
+    - the norm of the gradient of the log densities at all levels (Grathwohl et al. 2020).
+    - log p plus the size of the image as a PNG file (Serrà et al. 2020).
+    - log p minus the log density that a background model gives to the image (Ren et al. 2019).
+
+    Two baselines need no energy-based model: the Mahalanobis distance of the features of the image from those
+    of training images (Lee et al. 2018), and the distance of its PNG size from the mean over training images.
 
     Args:
       config: the configuration. Its option `num_real` is the largest number of images of each set.
       workdir: directory of the run, or of an exported model.
       plan: which sets to compare, and where to write.
       weights: 'ema' (averages) or 'raw'.
-      step: step of the checkpoint; None: the newest.
+      step: training step of the checkpoint; None: the newest.
 
     Returns:
       Lines to print, {label: text}: the AUROCs for each set, and the paths of the files.

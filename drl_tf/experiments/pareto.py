@@ -16,12 +16,13 @@ _LOST_AGREEMENT = 0.01  # A cheaper sampler may lose this much class agreement.
 
 
 def front(rows: Sequence[Row]) -> list[Row]:
-    """Returns the rows that no other row beats, from the fewest gradients up (the Pareto front).
+    """Returns the samplers that no other one beats in cost and quality: the Pareto front.
 
-    Each has a smaller distance than those before.
+    They are sorted by gradients, ascending. Each has a smaller distance than the one before.
 
     Args:
-      rows: measured samplers, {'gradients': gradients per sample, 'distance': Fréchet distance, ..}.
+      rows: measured samplers, {'gradients': gradients per sample, 'distance': Fréchet distance, ..}. Rows
+        whose distance is None are left out.
 
     Examples:
       >>> rows = [{'gradients': n, 'distance': d} for n, d in ((7, 0.8), (3, 2.0), (9, 0.9), (3, 1.5))]
@@ -37,17 +38,19 @@ def front(rows: Sequence[Row]) -> list[Row]:
 
 
 def best(rows: Sequence[Row], most_gradients: int = 0) -> Row:
-    """Returns the best of the measured samplers.
+    """Returns the best of the measured samplers, at a limited cost or else without a loss of quality.
+
+    With a limit `most_gradients`, the best sampler is the one with the smallest distance within the limit.
+    Without a limit, it is the sampler with the fewest gradients that is as good as the run's own one: its
+    distance is not larger, and its class agreement is at most one percentage point smaller.
 
     Args:
       rows: measured samplers, {'gradients': gradients per sample, 'distance': Fréchet distance, ..}; the
         first row is the run's own sampler, and its distance is finite.
-      most_gradients: largest number of gradients; the result has the smallest distance among these. 0: the
-        result has the fewest gradients among the rows that are as good as the first: its distance or less,
-        and at most one point less class agreement.
+      most_gradients: largest number of gradients per sample; 0: no limit.
 
     Returns:
-      One of the rows: the first if no other qualifies.
+      One of the rows; the first row if no other qualifies.
 
     Examples:
       >>> rows = [{'gradients': n, 'distance': d} for n, d in ((180, 1.0), (30, 0.9), (10, 2.0))]
@@ -73,20 +76,21 @@ def following(
     key: Callable[[dict[str, Any]], str],
     wanted: Row | None = None,
 ) -> dict[str, Any] | None:
-    """Returns the options to measure next: those of `start` in order, then neighbours of the Pareto front.
+    """Chooses the sampler to measure next in a search for samplers that are cheap and good.
 
-    The row of the front with the fewest measured neighbours gives its next one; of several such rows, the one
-    nearest to `wanted` on the front.
+    First, the samplers of `start` are measured, in order. After these, the next sampler is a neighbour of a
+    sampler on the Pareto front: of the one that has the fewest measured neighbours. If several have equally
+    few, the one nearest to `wanted` on the front is chosen.
 
     Args:
       rows: measured samplers, {'options': .., 'gradients': gradients per sample, 'distance': ..}.
-      start: options with which the search starts.
-      neighbours: callable that maps a row to the options of its neighbours, the most promising first.
+      start: options of the samplers with which the search starts.
+      neighbours: callable that maps a row to the options of similar samplers, the most promising first.
       key: callable that maps options to a text, the same for equal options.
-      wanted: the row that would be stored now; None: the first.
+      wanted: the row that the search would choose if it ended now; None: the first row.
 
     Returns:
-      Options; None if all neighbours of the front were measured, so that the search is at its end.
+      Options of the sampler; None if all neighbours of the front were measured, which ends the search.
 
     Examples:
       >>> rows = [{'options': {'K': 3}, 'gradients': 3, 'distance': 1.0}]

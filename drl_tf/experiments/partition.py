@@ -35,10 +35,10 @@ SAVE_EVERY = 30.0  # Seconds.
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Number and length of the annealed chains.
+    """Number and length of the Markov chains of annealed importance sampling.
 
     Attributes:
-      num_chains: number of chains in each direction.
+      num_chains: number of chains from N(0, I) to noise level 0, and of chains from level 0 to N(0, I).
       num_leapfrog: leapfrog steps of a transition of Hamiltonian Monte Carlo (HMC).
       at_once: number of chains that run together.
       seed: any int.
@@ -62,7 +62,7 @@ class Partition:
         float32 [n, H, W, C], to F(y, t), float32 [n].
       image_shape: [H, W, C].
       options: number and length of the chains.
-      directory: directory of the files, only for estimates with the same settings.
+      directory: directory of the files; estimates with other settings need other directories.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Partition:
         self.seed = noise.fold(noise.root(options.seed, noise.LIKELIHOOD))
 
     def num_steps(self, long_run: int) -> int:
-        """Returns the number of transitions of all chains together, in both directions and the pilot runs.
+        """Returns how many transitions all chains and pilot runs make together, for a progress bar.
 
         Args:
           long_run: number of HMC transitions of each reverse chain before the annealing.
@@ -200,7 +200,7 @@ class Partition:
 
 @dataclasses.dataclass(frozen=True)
 class Side:
-    """The result of the annealed chains in one direction.
+    """The result of chains annealed in one direction, from N(0, I) to level 0 or back.
 
     Attributes:
       estimate: estimate of log(Z of the last density / Z of the first density).

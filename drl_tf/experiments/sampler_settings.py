@@ -38,7 +38,7 @@ _START_STEPS = (3, 10)
 
 
 def key(setting: Setting) -> str:
-    """Returns a text that is the same for equal settings, whether a value is a tuple or a list (as in JSON).
+    """Returns a text that is the same for equal settings of a sampler; tuples and lists count as equal.
 
     Examples:
       >>> key({'mcmc_steps': (3, 1)}) == key({'mcmc_steps': [3, 1]})
@@ -81,16 +81,16 @@ def start(config: Config) -> list[Setting]:
 
 
 def neighbours(config: Config, setting: Setting, moved: Sequence[float] | None = None) -> list[Setting]:
-    """Returns the settings that differ from one by one move: one option, or K (chain steps) at one level.
+    """Returns similar samplers: each differs in one option, or in K (chain steps) at one noise level.
 
-    Moves of K at single levels come last: K is lowered first at levels where chains move least, and raised
+    Changes of K at single levels come last: K is lowered first at levels where chains move least, and raised
     first where they move most.
 
     Args:
       config: the configuration of the run.
       setting: the setting to change, {option of the sampler: value}.
-      moved: distance that the setting's chains move at each noise level, in units of the noise there, float
-        [T]; None: not known, and the levels come in order.
+      moved: distance that the chains of `setting` move at each noise level, divided by the standard deviation
+        of the noise of the level, float [T]. None: not known; levels then come in order.
     """
     here = config.replace(**setting)
     changes: Iterable[Setting]

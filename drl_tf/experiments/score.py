@@ -43,16 +43,17 @@ def score(
 ) -> dict[str, str]:
     """Scores images, and writes a table (CSV), a histogram, a contact sheet and maps.
 
-    Images are ranked by their energy at the scoring level; rank 1 is the likeliest image. Their typicality is
-    the distance of this energy from the mean over 1,000 training images, in standard deviations. The
-    histogram compares the images with the test split, or the test split with training images.
+    Images are ranked by their energy at one noise level (`EnergyModel.scoring_level`); rank 1 is the
+    likeliest image. The typicality of an image is the distance of its energy from the mean over 1,000
+    training images, in standard deviations. The histogram compares the images with the test split. If the
+    images are the test split themselves, it compares them with training images.
 
     Args:
       config: the configuration. Its option `num_real` is the largest number of images of a split.
       workdir: directory of the run, or of an exported model.
       plan: which images to score, and where to write.
       weights: 'ema' (averages) or 'raw'.
-      step: step of the checkpoint; None: the newest.
+      step: training step of the checkpoint; None: the newest.
 
     Returns:
       Lines to print, {label: text}: the number of anomalous images, and the paths of the files.
@@ -69,7 +70,7 @@ def score(
     test = None if plan.images == inputs.TEST else pipeline.load_images(config.data, 'test', limit)
     scoring, step = load(config, workdir, weights, step)
     typical = scored(scoring, train, 'training images').scoring_energy
-    table = Table(names, scored(scoring, images, 'images'), float(typical.mean()), float(typical.std()))
+    table = _Table(names, scored(scoring, images, 'images'), float(typical.mean()), float(typical.std()))
     sets = {'training images': typical}
     if test is not None:
         sets = {'test split': scored(scoring, test, 'test split').scoring_energy}
@@ -90,13 +91,13 @@ def _name(path: str) -> str:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Table:
+class _Table:
     """The content of `scores.csv`: names and scores of n images.
 
     Attributes:
       names: name of each image.
       scores: scores of the images.
-      mean: mean of the energies of training images at the scoring level.
+      mean: mean energy of training images at the noise level that compares images, `scores.scoring_level`.
       std: standard deviation of these energies.
     """
 
@@ -152,7 +153,7 @@ def _draw(
     scoring: Scoring,
     directory: str,
     images: np.ndarray,
-    table: Table,
+    table: _Table,
     sets: dict[str, np.ndarray],
     save_images: bool,
 ) -> None:
@@ -169,7 +170,7 @@ def _draw(
         score_pictures.save_maps(os.path.join(directory, 'maps'), table.scores.total_map)
 
 
-def _summarise(directory: str, table: Table, plan: Plan, weights: str, step: int) -> dict[str, str]:
+def _summarise(directory: str, table: _Table, plan: Plan, weights: str, step: int) -> dict[str, str]:
     """Writes `summary.json`, which says how the table was made; returns {label: text} to print."""
     far = int((table.typicality > FAR).sum())
     worst = [table.names[index] for index in table.order[::-1][:5]]

@@ -24,7 +24,7 @@ _BRIGHT = 0.999
 def histogram(path: str, sets: Mapping[str, np.ndarray]) -> None:
     """Draws histograms of the log densities (minus the energies) of several sets of images.
 
-    The axis spans the middle 98 % of each set; the outermost bins count values beyond.
+    The axis spans at least the middle 98 % of each set. Values beyond count in the first or the last bin.
 
     Args:
       path: the PNG file.
@@ -50,8 +50,8 @@ def sheet(path: str, images: np.ndarray, log_prob: np.ndarray) -> None:
 
     Args:
       path: the PNG file.
-      images: from likely to anomalous, uint8 [n, H, W, C]; at most 100 are shown, evenly spaced with both
-        ends.
+      images: from likely to anomalous, uint8 [n, H, W, C]. At most 100 are shown: the first, the last, and
+        evenly spaced images between.
       log_prob: the number to print above each image, float [n].
     """
     count = min(_SHEET, len(images))
@@ -66,7 +66,9 @@ def sheet(path: str, images: np.ndarray, log_prob: np.ndarray) -> None:
 
 
 def panel(path: str, images: np.ndarray, scores: Scores, names: Sequence[str]) -> None:
-    """Draws a row for each image: the image, and maps of where it is unlikely, over all levels and at some.
+    """Draws a row for each image: the image, and maps of its unlikely pixels.
+
+    The first map is merged over all noise levels. The others are those of single levels.
 
     Args:
       path: the PNG file.
@@ -95,7 +97,7 @@ def panel(path: str, images: np.ndarray, scores: Scores, names: Sequence[str]) -
 
 
 def save_maps(directory: str, maps: np.ndarray) -> None:
-    """Writes each map to a file of its own, such as `000123.png`, all with the same colour scale.
+    """Writes maps of unlikely pixels, each to a file such as `000123.png`, with one colour scale.
 
     Args:
       directory: the directory; created if it is missing.

@@ -26,7 +26,7 @@ def load(config: Config, workdir: str, weights: str, step: int | None) -> tuple[
       config: the configuration.
       workdir: directory of the run, or of an exported model.
       weights: 'ema' (averages) or 'raw'.
-      step: step of the checkpoint; None: the newest.
+      step: training step of the checkpoint; None: the newest.
 
     Returns:
       The model, as an object that scores images, and the step of its checkpoint.

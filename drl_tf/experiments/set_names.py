@@ -31,8 +31,8 @@ def check(names: Sequence[str], config: Config) -> None:
       config: the configuration of the model.
 
     Raises:
-      UserError: a name is unknown or given twice, a directory is missing, or a dataset is that of the model,
-        has no images, or has another size than the model's images.
+      UserError: a name is unknown or given twice; a directory is missing; or a dataset is the one that the
+        model was trained on, has no images, or cannot have the size of the model's images.
     """
     if len(set(names)) < len(names):
         raise UserError(f'--ood={",".join(names)} names a set twice: drop one of the two')
@@ -63,7 +63,7 @@ def _spec_of(name: str) -> DatasetSpec:
 
 
 def data_of(name: str, config: Config) -> Data:
-    """Returns options with which to load another dataset in the shape of a model's images.
+    """Returns options that load another dataset in the shape of a model's images, for --mode=ood.
 
     Args:
       name: name of the dataset.
@@ -83,7 +83,7 @@ def data_of(name: str, config: Config) -> Data:
 
 
 def background_of(background: str, config: Config) -> tuple[str, Config]:
-    """Finds the background model of --mode=ood, whose log density is subtracted.
+    """Finds the background model of --mode=ood: its log density is subtracted from the model's.
 
     Args:
       background: value of --background: the directory of a run or of an exported model, or the name of a

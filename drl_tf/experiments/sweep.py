@@ -33,7 +33,7 @@ _GRID_IMAGES = 100
 
 @dataclasses.dataclass(frozen=True)
 class Swept:
-    """Which options a sweep varies, and how to show the results.
+    """Which sampling options an experiment varies, and how to show the scores.
 
     Attributes:
       mode: 'steps', 'guidance' or 'chains'.
@@ -69,10 +69,11 @@ class Scored:
 
 
 def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[str, str] | None:
-    """Scores samples with other numbers of Langevin steps K or, for models without chains, of noise levels.
+    """Scores samples for several numbers of Langevin steps, or of noise levels for models without chains.
 
-    A larger K has a smaller step size, by sqrt(K of training / K), so that all chains have the same total
-    length in time.
+    If K, the number of Langevin steps at each noise level, is not that of the training, the step size is
+    multiplied by sqrt(K of training / K), so that the total time of a chain stays the same. Step sizes that
+    are given in units of the curvature stay as they are.
 
     Args:
       config: the configuration.
@@ -80,7 +81,7 @@ def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[st
       request: what to draw for each row of the table.
 
     Returns:
-      Paths of the files written, {label: path}; None on workers other than the chief.
+      Paths of the files written, {label: path}; None on workers other than the first.
 
     Raises:
       UserError: the extractor does not fit, or there is no undamaged checkpoint.
@@ -104,9 +105,9 @@ def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[st
 
 
 def steps_of_level(levels: int) -> list[int]:
-    """Returns the numbers of Langevin steps per level that `sweep_steps` tries.
+    """Returns the numbers of Langevin steps at each noise level that --mode=sweep_steps tries.
 
-    They give about 18, 30, 48, 90 and 180 gradients per image, and are ascending.
+    The numbers are ascending. They are chosen to need about 18, 30, 48, 90 and 180 gradients per image.
 
     Args:
       levels: the number of noise levels.
@@ -138,7 +139,7 @@ def sweep_guidance(config: Config, workdir: str, request: SampleRequest) -> dict
       request: what to draw for each weight.
 
     Returns:
-      Paths of the files written, {label: path}; None on workers other than the chief.
+      Paths of the files written, {label: path}; None on workers other than the first.
 
     Raises:
       UserError: the extractor does not fit, or there is no undamaged checkpoint.
@@ -161,7 +162,7 @@ def score_variants(
       request: what to draw for each value.
 
     Returns:
-      Paths of the files written, {label: path}; None on workers other than the chief.
+      Paths of the files written, {label: path}; None on workers other than the first.
     """
     directory = os.path.join(workdir, f'sweep_{swept.mode}')
     parts = os.path.join(directory, 'parts')
@@ -205,10 +206,11 @@ def scored(
       workdir: the run's directory.
       request: what to draw; its guidance is replaced by that of the configuration.
       evaluator: compares the samples with real images.
-      place: callable that maps the request, with the step of the checkpoint, to a directory for the samples.
+      place: callable that maps the request, with the step of the checkpoint filled in, to a directory for the
+        samples.
 
     Raises:
-      UserError: there is no sound checkpoint, or the samples are not finite.
+      UserError: there is no undamaged checkpoint, or the samples are not finite.
     """
     if config.corrector in ADJUSTED:
         config = config.replace(precision='float32')

@@ -41,7 +41,7 @@ def sweep_chains(
       steps: values of K, the number of chain steps at each level.
 
     Returns:
-      Paths of the files written, {label: path}; None on workers other than the chief.
+      Paths of the files written, {label: path}; None on workers other than the first.
 
     Raises:
       UserError: the extractor does not fit, or there is no undamaged checkpoint.

@@ -62,11 +62,11 @@ def tune_sampler(
       budget: how much the search may cost.
 
     Returns:
-      Lines to print, {label: text}: the files written, and the best sampler; None on workers other than the
-      chief.
+      Lines to print, {label: text}: the files written, and the best sampler. None on workers other than the
+      first.
 
     Raises:
-      UserError: there is no sound checkpoint, the extractor does not fit, or the samples of the run's own
+      UserError: there is no undamaged checkpoint, the extractor does not fit, or the samples of the run's own
         sampler are not finite.
     """
     with devices.strategy().scope():

@@ -25,8 +25,8 @@ def show(config: Config, asked: cluster.Devices, count: int, as_json: bool = Fal
     Args:
       config: the configuration of the run.
       asked: the options that choose the devices.
-      count: number of devices; 0: as many as `asked` selects on this machine and those that the variable
-        TF_CONFIG names.
+      count: number of devices. 0: those that `asked` selects on this machine, times the number of machines
+        that the environment variable TF_CONFIG names.
       as_json: whether to print JSON, {'configuration': .., 'precision': .., 'cost': {label: number}}, instead
         of text.
 

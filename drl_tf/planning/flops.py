@@ -68,7 +68,7 @@ def gradients(config: Config) -> int:
 
 
 def walk(config: Config) -> Schedule:
-    """Returns the schedule of the noise levels that sampling visits, without building a model.
+    """Returns the noise levels that sampling visits, as a `Schedule`, without building a model.
 
     Args:
       config: the configuration; its option `sampling_levels` is the number of levels to visit.

@@ -69,7 +69,7 @@ def needed(model: RecoveryLikelihood, replicas: int = 1) -> dict[str, int]:
     size = _size(weights)
     learning = _size(weight for weight in weights if weight.trainable)
     per_image = _FLOAT32 * math.prod(config.image_shape)
-    activations = activations_per_image(model)
+    activations = _activations_per_image(model)
     parts = {
         'weights': size,
         'averaged weights': size,
@@ -86,7 +86,7 @@ def _size(weights: Iterable[Any]) -> int:
     return _FLOAT32 * sum(math.prod(weight.shape) for weight in weights)
 
 
-def activations_per_image(model: RecoveryLikelihood) -> float:
+def _activations_per_image(model: RecoveryLikelihood) -> float:
     """Predicts the largest number of bytes per training image that a training step stores in activations.
 
     With the contrastive loss, this is the maximum over two parts of the step: the Langevin chain with its

@@ -17,20 +17,17 @@ Chart = dict[str, Any]
 
 @functools.cache
 def library() -> str:
-    """Returns the JavaScript library BokehJS as HTML script elements, 1.4 MB, for a page without network."""
+    """Returns the JavaScript library BokehJS as HTML script elements, 1.4 MB, for pages that work offline."""
     from bokeh.resources import Resources  # Takes a second.
 
     return Resources(mode='inline', components=['bokeh', 'bokeh-api']).render_js()
 
 
-def thinned(count: int) -> np.ndarray:
-    """Chooses at most 400 of `count` points, evenly spaced, with the first and the last.
-
-    Returns:
-      The indices of the chosen points, ascending, int [n].
+def _thinned(count: int) -> np.ndarray:
+    """Returns the ascending indices of at most 400 of `count` points, evenly spaced, with the first and last.
 
     Examples:
-      >>> thinned(3), len(thinned(1000))
+      >>> _thinned(3), len(_thinned(1000))
       (array([0, 1, 2]), 400)
     """
     return np.unique(np.linspace(0, count - 1, min(count, _LONGEST)).round().astype(int))
@@ -41,12 +38,14 @@ def curves(
 ) -> Chart:
     """Describes a chart of several curves over a common x axis.
 
+    Of a curve with more than 400 points, 400 are kept.
+
     Args:
       title: title of the chart: what the y axis shows.
       x_label: what the x axis shows.
       lines: {label: (x, y)}, in the order of the legend; a y that is not finite makes a gap.
-      marks: positions on the x axis of dashed vertical lines.
-      dots: whether to draw each point of a curve.
+      marks: x positions at which to draw dashed vertical lines.
+      dots: whether to draw a dot at each point of a curve.
 
     Returns:
       The chart as a JSON value.
@@ -57,7 +56,7 @@ def curves(
     """
     drawn = []
     for label, (x, y) in lines.items():
-        kept = thinned(len(x))
+        kept = _thinned(len(x))
         drawn.append(
             {
                 'label': label,
@@ -77,8 +76,8 @@ def _finite(value: float) -> float | None:
 def histograms(title: str, groups: Mapping[str, np.ndarray]) -> Chart:
     """Describes a chart with the histograms of several sets of energies.
 
-    The histograms share 30 bins, which span the middle 98 % of each set; the outermost bins count values
-    beyond.
+    The histograms share 30 bins, which span the middle 98 % of each set. The first and the last bin also
+    count the energies beyond that range.
 
     Args:
       title: title of the chart.

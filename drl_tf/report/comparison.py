@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def names(runs: Sequence[RunFiles]) -> list[str]:
-    """Returns a name for each of the runs: the last part of its path, or the whole path if two are equal."""
+    """Returns a name for each run: the last part of its path, or the whole path if runs share that part."""
     short = [run.name for run in runs]
     return [run.name if short.count(run.name) == 1 else run.workdir for run in runs]
 
@@ -62,9 +62,9 @@ def _mean(by_level: Any) -> float:
 
 
 def options(names: Sequence[str], runs: Sequence[RunFiles]) -> Table:
-    """Returns a table with a column for each run and a row for each option in which runs differ.
+    """Returns a table with a column for each run and a row for each option in which the runs differ.
 
-    The first two rows are the last step of each run and its number of rollbacks.
+    Two rows come first: the last training step of each run, and its number of rollbacks.
 
     Args:
       names: name of each run.
@@ -82,7 +82,7 @@ def options(names: Sequence[str], runs: Sequence[RunFiles]) -> Table:
 
 
 def scores(names: Sequence[str], runs: Sequence[RunFiles]) -> Table | None:
-    """Returns a table with a row for each score of each run; None if no run has scores.
+    """Returns a table with a row for each scored set of samples of each run; None if no run has scores.
 
     Args:
       names: name of each run.
@@ -95,7 +95,7 @@ def scores(names: Sequence[str], runs: Sequence[RunFiles]) -> Table | None:
 
 
 def overlaps(names: Sequence[str], runs: Sequence[RunFiles]) -> Table | None:
-    """Compares the energies of training images with those of held-out images and of samples.
+    """Compares energies of test images and of samples with those of training images, for each run.
 
     Args:
       names: name of each run.

@@ -69,9 +69,9 @@ def column(log: Sequence[Mapping[str, Any]], name: str, level: int | None = None
     """Returns the curve of a logged quantity: the training steps, and a value for each; NaN if it is missing.
 
     Args:
-      log: lines of a log, each with an entry 'step'.
+      log: lines of a log as dicts, each with an entry 'step'.
       name: name of the quantity.
-      level: index of the noise level, if the quantity has one number per level; None: it is one number.
+      level: the noise level, for a quantity with one number per level; None: for a single number.
     """
     steps = [line['step'] for line in log]
     return steps, [_value(line.get(name), level) for line in log]
@@ -84,7 +84,7 @@ def _value(entry: Any, level: int | None) -> float:
 
 
 def names_of(log: Sequence[Mapping[str, Any]], by_level: bool) -> list[str]:
-    """Returns the quantities in a log that are a number or, with `by_level`, a list of a number per level."""
+    """Returns the names of logged quantities: single numbers or, with `by_level`, lists by noise level."""
     kinds = list if by_level else (int, float)
     names = dict.fromkeys(name for line in log for name, value in line.items() if isinstance(value, kinds))
     order = [*_TITLES, *names]
@@ -106,7 +106,7 @@ def _num_levels(log: Sequence[Mapping[str, Any]], name: str) -> int:
 
 
 def curves(run: RunFiles, on_chains: bool) -> dict[str, Chart]:
-    """Makes charts of the log, {quantity: chart}: displacement and acceptance (`on_chains`), or the rest."""
+    """Makes a chart of each quantity logged on Markov chains if `on_chains`, else of each other quantity."""
     found = {}
     for name in names_of(run.log, by_level=False):
         if any(word in name for word in _ON_CHAINS) == on_chains:
@@ -121,7 +121,7 @@ def curves(run: RunFiles, on_chains: bool) -> dict[str, Chart]:
 
 
 def last_line(run: RunFiles, on_chains: bool) -> Table | None:
-    """Makes a table by level of the last values; `on_chains` as for `curves`. None if there are none."""
+    """Makes a table of the last logged values by level; `on_chains` selects as in `curves`; None if empty."""
     names = [
         name
         for name in names_of(run.log, by_level=True)
@@ -135,7 +135,7 @@ def last_line(run: RunFiles, on_chains: bool) -> Table | None:
 
 
 def last_numbers(run: RunFiles) -> Table | None:
-    """Makes a table of the quantities in the last log line that have no level; None if there are none."""
+    """Makes a table of the single numbers, not by level, in the last line of the log; None for none."""
     rows = [
         [title_of(name), number(_value(run.log[-1].get(name), None))] for name in names_of(run.log, False)
     ]
@@ -144,21 +144,21 @@ def last_numbers(run: RunFiles) -> Table | None:
 
 def score_chart(run: RunFiles) -> Chart | None:
     """Makes a chart of the Fréchet distance of samples during training; None if it was not measured."""
-    name = next((name for line in run.scores for name in line if is_distance(name)), None)
+    name = next((name for line in run.scores for name in line if _is_distance(name)), None)
     if name is None:
         return None
     lines = {'samples': column(run.scores, name)}
     if any('floor' in line for line in run.scores):
         lines['held-out images (floor)'] = column(run.scores, 'floor')
-    return charts.curves(distance_title(name), 'step', lines, dots=True)
+    return charts.curves(_distance_title(name), 'step', lines, dots=True)
 
 
-def is_distance(name: str) -> bool:
+def _is_distance(name: str) -> bool:
     """Returns whether a score's name, such as 'fid', is that of the Fréchet distance of all samples."""
     return name.startswith(('fid', 'frechet_distance')) and not name.endswith(('_held_out_size', '_error'))
 
 
-def distance_title(name: str) -> str:
+def _distance_title(name: str) -> str:
     """Returns a title for the name of a Fréchet distance: 'FID' for 'fid', else with the feature network."""
     extractor = name.removeprefix('frechet_distance_').replace('_', ' ')
     return 'FID' if name == 'fid' else f'Fréchet distance ({extractor})'
@@ -168,7 +168,7 @@ def scores(run: RunFiles) -> Table | None:
     """Makes a table with a row for each scored set of samples; None if no samples were scored."""
     results = {**{f'training, step {line["step"]:,}': line for line in run.scores[-1:]}}
     results.update(run.results_of('evaluation/*.json'))
-    rows = [[name, *_score(result)] for name, result in results.items() if any(map(is_distance, result))]
+    rows = [[name, *_score(result)] for name, result in results.items() if any(map(_is_distance, result))]
     header = ['score of', 'step', 'Fréchet distance', 'floor', 'in parts', 'precision', 'recall']
     header += ['class agreement', 'samples', 'against']
     caption = 'Lower distances are better. The floor is the distance of held-out images from the same images.'
@@ -178,7 +178,7 @@ def scores(run: RunFiles) -> Table | None:
 def _score(result: Mapping[str, Any]) -> list[str]:
     """Returns the cells of a score, in the order of the columns of `scores`."""
     found = numbers_of(result)
-    name = next(filter(is_distance, result))
+    name = next(filter(_is_distance, result))
     shown = [name, 'floor', f'{name}_held_out_size', 'precision', 'recall', 'class_agreement']
     numbers = [number(found.get(each)) for each in shown]
     count = f'{int(found.get("num_samples", 0)):,}'
@@ -202,7 +202,7 @@ def likelihoods(run: RunFiles) -> Table | None:
 
 
 def sampling_chains(run: RunFiles) -> Table | None:
-    """Makes a table of the chains that drew samples, by noise level; None if no chains were recorded."""
+    """Makes a table of how the chains of sampling moved at each noise level; None if not recorded."""
     rows = []
     for pattern in ('samples/*/samples.json', 'evaluation/*.json'):
         for path, result in run.results_of(pattern).items():
@@ -217,7 +217,7 @@ def sampling_chains(run: RunFiles) -> Table | None:
 
 
 def long_run(run: RunFiles) -> Table | None:
-    """Returns a table of diagnostics of long chains; None if `--mode=long_run` has not run."""
+    """Makes a table of diagnostics of long Markov chains; None if `--mode=long_run` has not run."""
     found = [
         (path, level, numbers_of(one))
         for path, result in run.results_of('long_run/*/metrics.json').items()
@@ -240,7 +240,7 @@ def _objects(value: Any) -> Iterable[tuple[str, dict[str, Any]]]:
 
 
 def rollbacks(run: RunFiles) -> Table | None:
-    """Returns a table of the rollbacks of the run; None if there were none."""
+    """Makes a table of the steps at which training diverged and was rolled back; None for no rollback."""
     if not run.rollbacks:
         return None
     factor = run.config.training.rollback_factor
@@ -254,7 +254,7 @@ def rollbacks(run: RunFiles) -> Table | None:
 
 
 def energy_charts(found: Measured) -> dict[str, Chart]:
-    """Makes histograms of energies, a chart for each noise level from the lowest up, {name: chart}."""
+    """Makes a chart of histograms of energies for each noise level, lowest first, {name: chart}."""
     return {
         f'energies_{t}': charts.histograms(
             f'level {t}, noise {noise:.3g}', {name: group[index] for name, group in found.groups.items()}
@@ -264,7 +264,7 @@ def energy_charts(found: Measured) -> dict[str, Chart]:
 
 
 def overlaps(found: Measured) -> Table:
-    """Makes a table by level of the distances of energies of test images and of samples from training's."""
+    """Compares energies of test images and of samples with those of training images, level by level."""
     chances = [measured.chance(found.train.shape[1], g.shape[1]) for g in (found.held_out, found.sampled)]
     rows = []
     for index, t in enumerate(found.levels):
@@ -284,7 +284,7 @@ def overlaps(found: Measured) -> Table:
 
 
 def options(run: RunFiles) -> dict[str, Table]:
-    """Makes tables of the options, {title: table}: first those unlike the defaults, then all by group."""
+    """Makes tables {title: table}: options that differ from the defaults, then all options, by group."""
     header = ['option', 'value', 'default', 'meaning']
     tables = {}
     changed = []

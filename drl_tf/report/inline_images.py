@@ -65,12 +65,13 @@ def _uri(kind: str, file: io.BytesIO) -> str:
 def of_grids(grids: Mapping[int, str], problems: list[str], budget: int = BUDGET) -> dict[int, str]:
     """Reads pictures of samples as data URIs, which together take at most `budget` bytes.
 
-    If all pictures take more, only every second one is kept, or every third, and so on; always the last.
+    If all pictures exceed 40 or the budget, only every second picture is kept, or every third, and so on. The
+    last picture is kept in any case.
 
     Args:
       grids: {training step: path of the picture}, ascending.
       problems: list to which a sentence is added for each damaged file.
-      budget: largest number of bytes in all.
+      budget: largest total number of bytes.
 
     Returns:
       {training step: URI}, ascending.

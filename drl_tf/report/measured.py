@@ -27,13 +27,13 @@ class Measured:
       settings: JSON text of all that decides the numbers: weights, seed, options of the sampler.
       step: training step of the checkpoint.
       levels: the L measured noise levels t, ascending, int [L].
-      noise: S, the standard deviation of the noise at each of these levels, between 0 and 1, float64 [L].
-      train: energies of n training images with the noise of each level, float32 [L, n].
-      held_out: energies of n' test images with the noise of each level, float32 [L, n'].
-      sampled: energies of n'' samples at each level, on their way from noise, float32 [L, n''].
-      states: the first m samples at S moments from noise to image, uint8 [S, m, H, W, C].
-      state_levels: noise level of each moment, int [S], from T down to 0. With the option `final_denoise`,
-        the denoised image is one more moment, of level -1.
+      noise: standard deviation of the noise at each of these levels, between 0 and 1, float64 [L].
+      train: energies of n training images, to which the noise of each level was added, float32 [L, n].
+      held_out: energies of n' test images with noise added likewise, float32 [L, n'].
+      sampled: energies of n'' images that the sampler had reached at each level, float32 [L, n''].
+      states: the first m samples at S moments on the way from noise to image, uint8 [S, m, H, W, C].
+      state_levels: noise level at each moment, int [S], from T down to 0. With the option `final_denoise`,
+        the denoised images are one more moment, with level -1.
       state_energies: energy of each sample at each moment, float32 [S, m].
     """
 
@@ -62,7 +62,7 @@ class Measured:
 
     @property
     def groups(self) -> dict[str, np.ndarray]:
-        """Energies by kind of image, {'training', 'held out', 'sampled': float32 [L, n]}, for L levels."""
+        """Energies by kind of image: {'training', 'held out', 'sampled'}, each float32 [levels, images]."""
         return {'training': self.train, 'held out': self.held_out, 'sampled': self.sampled}
 
     def save(self, workdir: str) -> None:
@@ -113,9 +113,10 @@ def distance(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def chance(first: int, second: int) -> float:
-    """Returns the Kolmogorov-Smirnov distance of two random sets that chance exceeds in 5 % of cases.
+    """Returns the Kolmogorov-Smirnov distance that chance alone exceeds in 5 % of cases.
 
-    Both sets are drawn from the same distribution (Smirnov 1939).
+    Chance alone means that both sets are drawn from the same distribution (Smirnov 1939). A larger distance
+    suggests different distributions.
 
     Args:
       first, second: number of elements of each set.

@@ -35,9 +35,10 @@ Energies = Callable[[tf.Tensor, int, np.ndarray], np.ndarray]
 
 
 def measure(config: Config, workdir: str, count: int = 0) -> Measured:
-    """Computes energies and samples with the newest checkpoint of a run, and stores them in `report.npz`.
+    """Measures a trained model for its page: energies of real images and of samples at each noise level.
 
-    A stored result for the same weights and settings is returned at once.
+    The newest checkpoint of the run is used, with averaged weights in float32. The result is stored in
+    `report.npz`; a stored result for the same weights and settings is returned at once.
 
     Args:
       config: the configuration to sample with.
@@ -46,13 +47,13 @@ def measure(config: Config, workdir: str, count: int = 0) -> Measured:
         dataset of points of the plane.
 
     Returns:
-      The measurements, with averaged weights in float32.
+      The measurements, a `Measured`.
 
     Raises:
       UserError: there is no undamaged checkpoint, the dataset is missing, or the samples are not finite.
 
     Example:
-      measure(config, 'runs/digits').train.mean(axis=1)
+      measure(config, 'runs/digits').train.mean(axis=1)  # Mean energy of training images at each level.
     """
     count = count or (POINTS if config.planar else IMAGES)
     step = checkpoint.newest_step(workdir)

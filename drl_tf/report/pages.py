@@ -45,10 +45,10 @@ def report(config: Config, workdir: str, compare: Sequence[str] = (), count: int
     runs = [run_files.read(other) for other in compare]
     measuring.measure(config, workdir, count)
     run = run_files.read(workdir)
-    places = {'report': _write(os.path.join(workdir, PAGE), page_of(run))}
+    places = {'report': _write(os.path.join(workdir, PAGE), _page_of(run))}
     if runs:
         path = os.path.join(workdir, COMPARISON)
-        places['comparison'] = _write(path, comparison_of([run, *runs]))
+        places['comparison'] = _write(path, _comparison_of([run, *runs]))
     return places
 
 
@@ -69,7 +69,7 @@ def write(workdir: str) -> str:
     Example:
       write('runs/digits')  # 'runs/digits/report.html'
     """
-    return _write(os.path.join(workdir, PAGE), page_of(run_files.read(workdir)))
+    return _write(os.path.join(workdir, PAGE), _page_of(run_files.read(workdir)))
 
 
 def _write(path: str, page: str) -> str:
@@ -83,7 +83,7 @@ def _write(path: str, page: str) -> str:
     return path
 
 
-def page_of(run: RunFiles) -> str:
+def _page_of(run: RunFiles) -> str:
     """Returns the page of a run: the text of an HTML file that includes all its pictures and scripts."""
     problems = list(run.problems)
     grids = inline_images.of_grids(run.grids, problems)
@@ -118,7 +118,7 @@ def page_of(run: RunFiles) -> str:
     )
 
 
-def comparison_of(runs: Sequence[RunFiles]) -> str:
+def _comparison_of(runs: Sequence[RunFiles]) -> str:
     """Returns the page that compares runs: the text of an HTML file that includes all pictures."""
     names = comparison.names(runs)
     figures = comparison.curves(dict(zip(names, runs, strict=True)))

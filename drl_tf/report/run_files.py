@@ -29,10 +29,11 @@ class RunFiles:
       config: the stored configuration.
       log: the lines of `metrics.jsonl`, {'step': .., name of a quantity: value}, ascending by step.
       scores: the lines of `evaluations.jsonl`, scores during training, ascending by 'step'.
-      results: the JSON files of other modes, {path relative to `workdir`: content}.
+      results: the JSON files of --mode=evaluate, sample, likelihood and long_run, and of divergences in
+        training, {path relative to `workdir`: content}.
       grids: pictures of samples that training drew, {step: path}.
-      rollbacks: steps at which training diverged and went back to an earlier checkpoint, in this order.
-      measured: the measurements of --mode=report; None if that mode has not run, or its file is damaged.
+      rollbacks: steps at which training diverged and went back to an earlier checkpoint, in order of time.
+      measured: the measurements of --mode=report; None if they are missing or damaged.
       problems: a sentence for each file that is damaged.
     """
 
@@ -48,21 +49,21 @@ class RunFiles:
 
     @property
     def name(self) -> str:
-        """The last part of the workdir's path."""
+        """The name of the run: the last part of the workdir's path."""
         return os.path.basename(os.path.abspath(self.workdir))
 
     @property
     def step(self) -> int:
-        """The last step of the log; 0 if there is none."""
+        """The training step of the last line in `metrics.jsonl`; 0 if there is no line."""
         return self.log[-1]['step'] if self.log else 0
 
     @property
     def last_step(self) -> int:
-        """The last step that has a line in the log, a picture of samples, or measurements; else 0."""
+        """The highest step in `metrics.jsonl`, the pictures of samples, or the measurements; 0 for none."""
         return max([self.step, *self.grids, *([self.measured.step] if self.measured else [])])
 
     def results_of(self, pattern: str) -> dict[str, dict[str, Any]]:
-        """Returns the entries of `results` whose paths match a pattern, such as 'evaluation/*.json'."""
+        """Returns the entries of `results` whose path matches a pattern, such as 'evaluation/*.json'."""
         depth = pattern.count('/')
         return {
             path: result
@@ -72,14 +73,14 @@ class RunFiles:
 
 
 def read(workdir: str) -> RunFiles:
-    """Reads the files of a run; damaged files do not raise an error.
+    """Reads the files of a run; a damaged file raises no error, unless it is the configuration.
 
     Args:
       workdir: the run's directory.
 
     Returns:
-      The content of the files. An attribute is empty (`measured`: None) if its file is missing. A damaged
-      file adds a sentence to `problems`.
+      The contents of the files. If a file is missing, its attribute is empty, or None for `measured`. Each
+      damaged file adds a sentence to `problems`.
 
     Raises:
       UserError: the directory holds no configuration, or a damaged one.

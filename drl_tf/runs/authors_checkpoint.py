@@ -139,7 +139,7 @@ class Variables:
         return shape
 
     def compare(self, expected: Mapping[str, tuple[int, ...]]) -> None:
-        """Checks that the checkpoint has the variables of a network.
+        """Checks that the checkpoint has exactly the variables of a network, apart from unused ones.
 
         Args:
           expected: {name: shape} of the network's variables.
@@ -195,7 +195,7 @@ def _listed(names: Iterable[str]) -> str:
     return listed
 
 
-def infer(variables: Variables) -> dict[str, Any]:
+def _infer(variables: Variables) -> dict[str, Any]:
     """Finds out a network's architecture from the names and shapes of its variables.
 
     Args:
@@ -266,7 +266,7 @@ def options(prefix: str, weights: str, given: Mapping[str, Any]) -> dict[str, An
         the variables do not tell group from instance normalisation.
     """
     variables = Variables(prefix, weights)
-    found = {**_FIXED, **infer(variables)}
+    found = {**_FIXED, **_infer(variables)}
     if found['norm'] == _UNTOLD:
         if given.get('norm') not in ('group', 'instance'):
             raise UserError(

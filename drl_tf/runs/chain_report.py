@@ -25,8 +25,8 @@ _KEY = 'chains'
 def corrector_steps(model: EnergyModel, weights: str) -> list[float] | None:
     """Returns the relative step size q of the model's chains at each noise level, [T].
 
-    All workers must call this. The chief computes q, which may take a pilot run, and the other workers
-    receive it.
+    `correctors.step_sizes` turns q into step sizes. All workers must call this. The chief computes q, which
+    may take a pilot run, and the other workers receive it.
 
     Args:
       model: the model to sample from.
@@ -41,13 +41,13 @@ def corrector_steps(model: EnergyModel, weights: str) -> list[float] | None:
 def of_images(
     config: Config, q: Sequence[float] | None, infos: Sequence[Info | None]
 ) -> dict[str, np.ndarray]:
-    """Collects what a file of samples stores about the chains that drew its images.
+    """Collects the statistics of Markov chains that are stored in a file with the images they drew.
 
     Args:
       config: the configuration to sample with.
       q: relative step size of the chains at each of T levels, or None; the result of `corrector_steps`.
-      infos: for each batch of n images, acceptance and displacement of the chains, [n, T]; or None for a
-        batch without chains.
+      infos: for each batch of n images, an `Info` with acceptance and displacement of the chains, [n, T]; or
+        None for a batch drawn without chains.
 
     Returns:
       Arrays for the N images of all batches: {'displacement': [N, T]}. For MALA and HMC also 'acceptance',
@@ -65,13 +65,13 @@ def of_images(
 
 
 def write(directory: str, model: EnergyModel) -> None:
-    """Adds statistics of the chains to the `samples.json` of a complete set of samples.
+    """Adds statistics of the Markov chains that drew a set of samples to its `samples.json`.
 
-    They are the mean acceptance probability and displacement at each noise level. The function does nothing
-    if the samples were drawn without chains.
+    The statistics are the means over all images of acceptance probability and displacement, at each noise
+    level. Nothing is written if the samples were drawn without chains.
 
     Args:
-      directory: the directory of the samples.
+      directory: the directory of the set, all of whose files exist.
       model: the model that drew them.
     """
     config = model.config
@@ -95,25 +95,29 @@ def write(directory: str, model: EnergyModel) -> None:
 
 
 def read(directory: str) -> dict[str, Any]:
-    """Reads the statistics of the chains that `write` added to a directory of samples.
+    """Reads the statistics that `write` stored about the chains that drew a set of samples.
+
+    Args:
+      directory: the directory of the set.
 
     Returns:
-      {'chains': {name: one number per noise level}}, with the names 'displacement', 'mcmc_steps'
-      (number of steps) and, for some chains, 'acceptance' and 'corrector_steps'; also 'corrector', the kind
-      of chain, a string. {} if there were no chains.
+      {'chains': statistics}; {} if the set was drawn without chains. The statistics are a dict. 'corrector'
+      is the kind of chain, a string. 'mcmc_steps' (number of steps), 'displacement' and, for some kinds,
+      'acceptance' and 'corrector_steps' (relative step size) are lists of one number per noise level.
     """
     described = samples.describe(directory)
     return {_KEY: described[_KEY]} if _KEY in described else {}
 
 
 def mean(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Averages reports of chains over sets of samples that differ in their seed.
+    """Averages the statistics of chains over several sets of samples, drawn with different seeds.
 
     Args:
-      reports: one result of `read` for each set.
+      reports: for each set, the result of `read`.
 
     Returns:
-      A report of the same form, with the means of acceptance and displacement; {} if there were no chains.
+      A dict of the form that `read` returns. Its 'acceptance' and 'displacement' are means over the sets; the
+      other entries are those of the first set. {} if the sets were drawn without chains.
     """
     if not reports[0]:
         return {}
@@ -124,10 +128,10 @@ def mean(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def said(report: Mapping[str, Any]) -> dict[str, str]:
-    """Formats a report of chains as lines to print, {label: text}, with one number per noise level in a text.
+    """Formats acceptance and displacement of chains as lines to print, {label: one number per noise level}.
 
     Args:
-      report: a result of `read` or `mean`.
+      report: the statistics, a result of `read` or `mean`.
     """
     chains = report.get(_KEY, {})
     lines = {}

@@ -48,8 +48,8 @@ def save_bars(path: str, axis: str, bars: Mapping[str, float | None], floor: flo
     Args:
       path: the PNG file.
       axis: label of the x axis, along which the bars extend.
-      bars: {label: length of the bar}, from the top down; with None, the label has no bar.
-      floor: score of real images to compare with, drawn as a dashed line; None: no line.
+      bars: {label: length of the bar}, from the top down; a label with the length None has no bar.
+      floor: where to draw a dashed line across the bars, such as the score of real images; None: no line.
     """
     figure = Figure(figsize=(6, 0.8 + 0.3 * len(bars)), layout='constrained')
     axes = figure.subplots()
@@ -75,7 +75,8 @@ def save_points(
     Args:
       path: the PNG file.
       axis: label of the x axis, which is logarithmic.
-      panels: for each panel, {label of its y axis: its groups}. Groups are {label of a group: [(x, y), ...]}.
+      panels: {label of a panel's y axis: groups of points in the panel}, from left to right. The groups of a
+        panel are {label of a group: [(x, y), ...]}.
       joined: labels of the groups whose points a line joins.
     """
     figure = Figure(figsize=(5 * len(panels), 3.5), layout='constrained')
@@ -102,7 +103,8 @@ def save_panels(path: str, axis: str, measure: str, panels: Panels, floor: float
       path: the PNG file.
       axis: label of the x axis, which is linear up to 1 and logarithmic beyond.
       measure: label of the y axis, which is logarithmic.
-      panels: for each panel, {its title: its curves}. Curves are {label of a curve: {x: y}}.
+      panels: {title of a panel: curves in the panel}, from left to right. The curves of a panel are
+        {label of a curve: {x: y}}.
       floor: score of real images to compare with, drawn as a dashed line; None: no line.
     """
     figure = Figure(figsize=(4 * len(panels), 3.5), layout='constrained')

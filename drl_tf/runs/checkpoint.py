@@ -42,7 +42,7 @@ def steps(workdir: str) -> list[int]:
 
 
 def newest_step(workdir: str) -> int | None:
-    """Returns the training step of the newest checkpoint or the exported model of `workdir`, or None."""
+    """Returns the step of the newest checkpoint, or of the exported model, in `workdir`; None for neither."""
     source = exported.source(workdir)
     if source:
         return exported.step_of(source)
@@ -50,7 +50,7 @@ def newest_step(workdir: str) -> int | None:
 
 
 def fingerprint(workdir: str, step: int | None) -> str:
-    """Returns a SHA-256 that identifies the weights of the checkpoint at `step`; '' if there is none."""
+    """Returns a SHA-256 that identifies the weights of the checkpoint at `step`; '' for no checkpoint."""
     source = exported.source(workdir) or (find(workdir, step) if step is not None else '')
     manifest = os.path.join(source, seal.MANIFEST)
     if not os.path.exists(manifest):
@@ -60,7 +60,7 @@ def fingerprint(workdir: str, step: int | None) -> str:
 
 
 def best_step(workdir: str) -> int:
-    """Returns the step of the checkpoint that `keep_best` copied; raises UserError if there is none."""
+    """Returns the step of the checkpoint with the best score; raises UserError if none was scored."""
     best = best_score(workdir)
     if best is None:
         raise UserError(
@@ -111,7 +111,7 @@ def keep_best(workdir: str, step: int, note: Mapping[str, Any]) -> None:
 
 
 def put_best_aside(workdir: str) -> str | None:
-    """Renames `<workdir>/best/` to a new name beside it; returns the new path, or None if there was none."""
+    """Moves the files in `<workdir>/best/` to a new directory; returns its path, or None without files."""
     return put_aside(os.path.join(workdir, _BEST))
 
 
@@ -217,10 +217,10 @@ def _restore(model: RecoveryLikelihood, path: str) -> None:
 
 
 def changed_surroundings(workdir: str, step: int, deterministic: bool) -> list[str]:
-    """Compares the hardware, the software and the option `deterministic` with those of a checkpoint.
+    """Compares hardware, software and the option `deterministic` now with those of the checkpoint at `step`.
 
-    Returns one text for each difference, such as 'device TPU here, CPU there'; [] if there is none, or if the
-    checkpoint has no record of them.
+    Returns one text for each difference, such as 'device TPU here, CPU there', where `there` is the process
+    that wrote the checkpoint; [] if nothing differs, or if the checkpoint has no record.
     """
     path = os.path.join(find(workdir, step), _SURROUNDINGS)
     if not os.path.exists(path):
@@ -246,8 +246,8 @@ def load_model(
 
     Args:
       workdir: the directory of a run or of an exported model.
-      config: the configuration to use; image mean and deviation are taken from the stored one. None: the
-        stored one.
+      config: the configuration to use; None: the stored one. Options that training measured on its images,
+        such as their mean, are always those of the stored one.
       step: training step of the checkpoint; None: the newest undamaged one.
 
     Returns:

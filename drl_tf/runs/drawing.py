@@ -47,25 +47,25 @@ def draw(
 ) -> list[tf.Tensor] | None:
     """Draws a set of samples into a directory, and keeps files of the set that exist already.
 
-    So an interrupted set continues, also with another batch size or number of replicas. A set that was drawn
-    with other settings is first moved to `<directory>.1` (or .2, ...).
+    An interrupted set can be continued, even with another batch size or number of replicas. If the directory
+    holds a set that was drawn with other settings, that set is first moved to `<directory>.1` (or .2, ...).
 
     Args:
       model: the model; all replicas of its strategy draw.
-      directory: where to write `samples.json`, the settings, and `images-00000-of-00049.npz` and so on. Each
-        of the latter has `images` (uint8 [n, H, W, C]; points of the plane: float32), `first`
-        (index of the first image) and `seed`.
+      directory: where to write the settings, `samples.json`, and the images, `images-00000-of-00049.npz` and
+        so on. Each `.npz` file has the entries `images` (uint8 [n, H, W, C]; points of the plane: float32),
+        `first` (index of its first image) and `seed`.
       request: what to draw; `request.step` must not be None.
-      after_part: callable, called several times per batch. If it raises an error, drawing ends, and complete
-        files stay.
+      after_part: callable without arguments, called several times per batch. If it raises an error, drawing
+        ends, and the complete files stay.
       source: hash of the checkpoint, to record in `samples.json`; '': none.
 
     Returns:
       The first images at several noise levels, from white noise x_T to the samples x_0, each
-      float32 [n, H, W, C]; None if the first file existed already.
+      float32 [n, H, W, C]; None if the file of the first images existed already.
 
     Raises:
-      UserError: another process draws there, or the samples are not finite.
+      UserError: another process draws into the directory, or the samples are not finite.
     """
     settings = samples.settings_of(model, request)
     share = _share(model, request.count)
@@ -120,14 +120,15 @@ def batches(model: EnergyModel, request: SampleRequest) -> Iterator[np.ndarray]:
 
 
 def trajectory(model: EnergyModel, request: SampleRequest) -> list[tf.Tensor]:
-    """Draws images on one replica, and returns them at several noise levels.
+    """Draws images on one replica, and returns the noisy images on the way to them.
 
     Args:
       model: the model.
       request: what to draw.
 
     Returns:
-      The images from white noise x_T to the samples x_0, each float32 [n, H, W, C].
+      The images at several noise levels, from white noise x_T to the samples x_0, each
+      float32 [n, H, W, C].
     """
     seed = noise.root(request.seed, noise.SAMPLING)
     return model.sample(request.count, seed, request.first, request.weights, _terms(model, request))

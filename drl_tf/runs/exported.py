@@ -94,7 +94,7 @@ def two_of(model: str) -> tuple[str, str]:
 
 
 def readable(model: str, flag: str) -> str:
-    """Returns the directory of a model that can be loaded.
+    """Returns the directory from which to load a model: that of a run, or of an exported version.
 
     Args:
       model: the directory of a run, which is returned as it is; or an exported model, by its name or
@@ -136,10 +136,10 @@ def name_of(version: str) -> str:
 
 
 def source(workdir: str) -> str | None:
-    """Returns the version directory of the exported model that a workdir refers to.
+    """Returns the version directory of the exported model that a workdir uses instead of a run of its own.
 
     Args:
-      workdir: a directory; it may be a version directory itself.
+      workdir: a directory to which `link` may have written; a version directory is returned as it is.
 
     Returns:
       The version directory; None if the workdir refers to no exported model.
@@ -185,14 +185,16 @@ def _verify(version: str) -> None:
 
 
 def check_link(workdir: str) -> None:
-    """Checks that a workdir may refer to an exported model; raises UserError if it holds a run."""
+    """Checks that `link` may write to a workdir; raises UserError if the workdir holds a run of its own."""
     holds_run = os.path.exists(os.path.join(workdir, configuration.FILE_NAME))
     if holds_run and not os.path.exists(os.path.join(workdir, _LINK)):
         raise UserError(f'--workdir={workdir} holds a run of its own: give another for --model')
 
 
 def link(version: str, workdir: str) -> None:
-    """Makes a workdir refer to an exported model, as if the model had been trained there.
+    """Makes a workdir refer to an exported model, so that all modes use the model like a run trained there.
+
+    The workdir gets `model.json`, with the path of the model, and `config.json`, its configuration.
 
     Args:
       version: the version directory of the exported model.
@@ -229,7 +231,7 @@ def step_of(version: str) -> int | None:
 
 
 def restore(model: EnergyModel, version: str, step: int | None = None) -> int:
-    """Loads the weights of an exported model into a model; its averaged and raw weights become equal.
+    """Loads the weights of an exported model into a model, as its averaged and as its raw weights.
 
     Args:
       model: the model to fill.

@@ -64,11 +64,12 @@ class Generating(Scoring):
           seed: random seed, 0 to 2^31 - 1. Image i depends only on (seed, first + i), up to rounding by one
             grey level.
           num_steps: number of noise levels to visit, 1 to `num_levels`; fewer are faster and less accurate.
-            None: the option `sampling_levels` of the configuration. A model with an initializer allows
+            None: the option `sampling_levels` of the configuration. Models of the recipe cdrl allow
             `num_levels` only.
-          callbacks: one Keras callback or several, of which the `on_predict_...` methods are called. The
-            methods for a batch are called after groups of noise levels, several times per batch;
-            `on_predict_batch_end` gets `logs['outputs']`, the images so far, float32 [batch, H, W, C].
+          callbacks: one Keras callback or several, called as by Keras `predict`. A batch of images is drawn in
+            several parts, of a few noise levels each. `on_predict_batch_begin` is called before each part,
+            and `on_predict_batch_end` after it, with `logs['outputs']`: the images, still noisy, float32
+            [batch, H, W, C].
           first: index of the first image.
 
         Returns:
@@ -173,7 +174,7 @@ class Generating(Scoring):
         return self._function_of(function)(*inputs)
 
     def forget_steps(self) -> None:
-        """Clears the cache of step sizes of the chains; call this after the weights have changed."""
+        """Clears the cached step sizes of the chains; call this after the weights have changed."""
         self._corrector_steps.cache_clear()
 
     def _walk_of(self, num_steps: int) -> Schedule:

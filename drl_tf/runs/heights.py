@@ -58,10 +58,10 @@ class Heights:
     def log_prob(
         self, schedule: Schedule, image_shape: tuple[int, int, int], energies: np.ndarray, level: np.ndarray
     ) -> np.ndarray:
-        """Turns energies of clean images into log densities in nats, float32, of the shape of `energies`.
+        """Turns energies of images x_t into log densities log p(x_t) in nats, of the shape of `energies`.
 
-        The energy of x_t at level t is -F(y_t, t). F is the unnormalised log density of y_t = m_t x_t, a
-        scaled image.
+        x_t = A_t x is a clean image x, scaled like the images with the noise of level t. Its energy is
+        -F(y_t, t), with y_t = m_t x_t. `constants` has the formula.
 
         Args:
           schedule: the noise levels of the model, a `Schedule`.
@@ -74,10 +74,10 @@ class Heights:
     def constants(
         self, schedule: Schedule, image_shape: tuple[int, int, int], level: np.ndarray
     ) -> np.ndarray:
-        """Returns the number that turns energies into log densities at each level t: log p(x_t) + energy.
+        """Returns the constant c_t of each level t in log p(x_t) = c_t - energy, in nats.
 
-        It is D log m_t - log Z_t, where m_t is the factor in y_t = m_t x_t, Z_t the normalising constant of
-        the density of y_t, and D = H W C.
+        c_t is D log m_t - log Z_t. m_t is the factor in y_t = m_t x_t, Z_t is the normalising constant of the
+        density of y_t, and D = H W C.
 
         Args:
           schedule: the noise levels of the model, a `Schedule`.

@@ -38,7 +38,7 @@ class Inputs:
           labels: class number from 0 of each image, int32 [count], -1 for no class; None: no image has a
             class.
           count: number of images.
-          guidance: w; the log density used is F = (1 + w) F(class) - w F(no class).
+          guidance: w, from -1 to 20; the log density used is F = (1 + w) F(class) - w F(no class).
         """
         guidance = arguments.number('guidance', guidance, *GUIDANCE_BOUNDS, whole=False)
         if not self.config.data.num_classes:
@@ -72,7 +72,7 @@ class Inputs:
         """Converts noise levels, one for all images or one per image, to int32 [count].
 
         Args:
-          level: noise level from 0 to T - 1, an int or [count]; None: `default`.
+          level: noise level from 0 to `num_levels` - 1, an int or [count]; None: `default`.
           count: number of images.
           default: the level for all images if `level` is None.
         """
@@ -83,7 +83,7 @@ class Inputs:
         """Converts images with or without noise to float32 [n, H, W, C].
 
         Args:
-          images: floats of any size, or uint8, which is scaled to [-1, 1]; [n, H, W, C].
+          images: floats of any magnitude, or uint8, which is scaled to [-1, 1]; [n, H, W, C].
         """
         return arguments.images('images', images, self.config.image_shape)
 
@@ -92,7 +92,7 @@ class Inputs:
 
         Args:
           images: floats in [-1, 1], or uint8, which is scaled to [-1, 1]; [n, H, W, C]. Points of the plane,
-            [n, 1, 1, 2], may have any size.
+            [n, 1, 1, 2], may have coordinates of any magnitude.
         """
         x = self.images(images)
         reach = np.abs(x).max()

@@ -30,7 +30,7 @@ class KerasMethods(keras.Model):
     model: RecoveryLikelihood
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Always raises UserError: `fit` sets losses and optimizers itself, and takes the learning rate."""
+        """Always raises UserError: `fit` chooses losses and optimizers, and takes the learning rate."""
         raise UserError('compile is not needed: the recipe decides losses and optimizers; see fit')
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
@@ -54,7 +54,8 @@ class KerasMethods(keras.Model):
 
         Args:
           filepath: the file; its name must end in `.keras`.
-          overwrite, kwargs: as in `keras.Model.save`.
+          overwrite: whether to replace an existing file without asking.
+          **kwargs: further arguments of `keras.Model.save`.
 
         Raises:
           UserError: the name does not end in `.keras`.
@@ -77,10 +78,10 @@ class KerasMethods(keras.Model):
 
         Args:
           filepath: the file; its name must end in `.weights.h5`, or in `.weights.json` for several files.
-          args, kwargs: as in `keras.Model.save_weights`.
+          *args, **kwargs: further arguments of `keras.Model.save_weights`, such as `overwrite`.
 
         Raises:
-          UserError: the name ends otherwise.
+          UserError: the name has another ending.
 
         Examples:
           >>> model = drl_tf.EnergyModel.from_preset('digits')
@@ -97,7 +98,7 @@ class KerasMethods(keras.Model):
 
         Args:
           filepath: the file, whose name ends in `.weights.h5` or `.weights.json`.
-          args, kwargs: as in `keras.Model.load_weights`.
+          *args, **kwargs: further arguments of `keras.Model.load_weights`.
 
         Raises:
           UserError: the file is missing, damaged, or of a model of another architecture.
@@ -119,10 +120,10 @@ class KerasMethods(keras.Model):
             ) from error
 
     def summary(self, *args: Any, **kwargs: Any) -> None:
-        """Prints Keras' summary of the model, and how many parameters are trained and how many are averages.
+        """Prints Keras' summary of the model, and how many of its parameters are trained or averages.
 
         Args:
-          args, kwargs: as in `keras.Model.summary`.
+          *args, **kwargs: arguments of `keras.Model.summary`, such as `print_fn`.
 
         Examples:
           >>> lines = []

@@ -15,10 +15,10 @@ _LONGEST = 150  # File names have at most 255 bytes; endings such as -trajectory
 
 
 def file_stem(config: Config, workdir: str, request: SampleRequest) -> str:
-    """Returns a file name without extension for a set of samples.
+    """Returns the name of files for a set of samples, without an extension, such as '00060000-ema-64-seed0'.
 
-    It consists of step, weights, number of images, seed, and the sampling options that differ from the
-    configuration of the run.
+    The name joins the training step, the weights, the number of images, the seed, and the sampling options
+    in which `config` differs from the run. A long name is cut, and ends in a hash.
 
     Args:
       config: the configuration to sample with.
@@ -46,8 +46,8 @@ def _short(name: str) -> str:
 def set_name(config: Config, workdir: str, request: SampleRequest) -> str:
     """Returns a directory name for a set of samples.
 
-    It is the result of `file_stem`, followed by the classes and the index of the first image if the request
-    has them.
+    The name is the result of `file_stem`, followed by the requested classes, if any, and by the index of the
+    first image, if it is not 0.
 
     Args:
       config: the configuration to sample with.

@@ -39,17 +39,8 @@ def _are_points(images: Any) -> bool:
     return tuple(images.shape[1:]) == plane.IMAGE_SHAPE
 
 
-def cloud(points: Any) -> np.ndarray:
-    """Draws points of the plane as a grey picture of the square [-1.5, 1.5]^2.
-
-    A pixel is the brighter, the more points lie in it.
-
-    Args:
-      points: float32 [n, 1, 1, 2].
-
-    Returns:
-      The picture, uint8 [128, 128, 1].
-    """
+def _cloud(points: Any) -> np.ndarray:
+    """Draws points of the plane, float32 [n, 1, 1, 2], as counts in [-1.5, 1.5]^2, uint8 [128, 128, 1]."""
     x, y = np.asarray(points).reshape(-1, 2).T
     bounds = [[-_CLOUD_EDGE, _CLOUD_EDGE]] * 2
     counts = np.histogram2d(-y, x, _CLOUD_SIDE, bounds)[0]
@@ -66,7 +57,7 @@ def square(images: np.ndarray) -> np.ndarray:
       [rows, columns, H, W, C].
     """
     if _are_points(images):
-        return cloud(images)[None, None]
+        return _cloud(images)[None, None]
     root = math.ceil(math.sqrt(len(images)))
     fitting = [columns for columns in range(root, 2 * root) if len(images) % columns == 0]
     return _in_rows(images, fitting[0] if fitting else root)
@@ -92,15 +83,15 @@ def grid(images: np.ndarray, num_classes: int = 0) -> np.ndarray:
 
 
 def class_captions(classes: np.ndarray, num_classes: int = 0) -> dict[str, list]:
-    """Returns texts that name the class of each image in a `grid`, as keyword arguments of `save_png`.
+    """Returns texts that name the class of each image in a grid, to pass to `save_png`.
 
     Args:
       classes: class number from 0 of each image, int [n].
-      num_classes: number of classes, as given to `grid`.
+      num_classes: number of classes that the images take in turn, as passed to `grid`; 0: not in turn.
 
     Returns:
-      {'side': one text for each row} if each row has a single class. Otherwise {'captions': for each row, one
-      text for each image}.
+      Keyword arguments of `save_png`: {'side': a text for each row} if `grid` gives each class a row of its
+      own, else {'captions': for each row, a text for each image}.
     """
     cells = grid(np.reshape(classes, [-1, 1, 1, 1]) + 1, num_classes)[..., 0, 0, 0]
     texts = [[str(label - 1) if label else '' for label in row] for row in cells]
@@ -110,11 +101,14 @@ def class_captions(classes: np.ndarray, num_classes: int = 0) -> dict[str, list]
 
 
 def turn_captions(count: int, num_classes: int) -> dict[str, list]:
-    """Returns captions, as `class_captions` does, for images whose classes are 0, 1, ... in turn.
+    """Returns texts that name the class of each image in a grid, for images that take all classes in turn.
 
     Args:
-      count: number of images.
-      num_classes: number of classes; with 0, the result is {}.
+      count: number of images; image i has the class i mod `num_classes`.
+      num_classes: number of classes, 0 for none.
+
+    Returns:
+      Keyword arguments of `save_png`, 'side' or 'captions'; {} without classes.
     """
     if not num_classes:
         return {}
@@ -185,10 +179,10 @@ def save_each(directory: str, batches: Iterable[np.ndarray], first: int = 0) -> 
     """
     os.makedirs(directory, exist_ok=True)
     for index, image in enumerate(itertools.chain.from_iterable(batches), first):
-        save_image(os.path.join(directory, f'{index:06d}.png'), image)
+        _save_image(os.path.join(directory, f'{index:06d}.png'), image)
 
 
-def save_image(path: str, image: np.ndarray) -> None:
+def _save_image(path: str, image: np.ndarray) -> None:
     """Writes one image, uint8 [H, W, C] with C = 1 or 3, as a PNG file."""
     with written_aside(path, 'wb') as file:
         to_pil(image).save(file, format='png')
@@ -207,7 +201,7 @@ def trajectory(states: Sequence[Any], count: int) -> np.ndarray:
       uint8 [rows, number of states, H, W, C].
     """
     if _are_points(states[0]):
-        return np.stack([cloud(state) for state in states])[None]
+        return np.stack([_cloud(state) for state in states])[None]
     return np.stack([pixels.to_uint8(state[:count]) for state in states], axis=1)
 
 
@@ -236,7 +230,7 @@ def progress_bar(
 
 
 def in_whole_steps(bar: tqdm.tqdm) -> Callable[[float], None]:
-    """Returns a callable that advances a progress bar by an amount, a float; the bar shows whole numbers."""
+    """Returns a function that advances a progress bar by any float; the bar shows whole numbers."""
     reached = bar.n
 
     def move(amount: float) -> None:
@@ -248,7 +242,7 @@ def in_whole_steps(bar: tqdm.tqdm) -> Callable[[float], None]:
 
 
 def progress(batches: Iterable[np.ndarray], total: float, what: str) -> Iterator[np.ndarray]:
-    """Passes on batches of images one by one, and shows the number of images so far in a progress bar.
+    """Passes on batches of images, and shows how many images have passed in a progress bar.
 
     Args:
       batches: batches of images, [n, H, W, C] each.

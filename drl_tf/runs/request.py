@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class SampleRequest:
-    """A set of images to draw.
+    """Which images to draw from a trained model, and with which weights.
 
     Image i depends on (seed, i) and the other attributes, but not on how many images are drawn.
 
@@ -26,8 +26,8 @@ class SampleRequest:
       seed: random seed, any int.
       first: index i of the first image.
       labels: class numbers from 0, which the images take in turn; empty: all classes of the model.
-      label_weights: one weight per class in `labels`, or empty. With weights, all classes act on each image:
-        it is drawn from their product (`guidance.composed`).
+      label_weights: one weight per class in `labels`, or empty. With weights, each image is drawn from a
+        weighted product of all these classes (`guidance.composed`), and `guidance` is not used.
       guidance: w, for models with classes; the log density used is F = (1 + w) F(class) - w F(no class).
       weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
       step: training step of the checkpoint to use; None: the newest.
@@ -52,17 +52,17 @@ class SampleRequest:
         Args:
           config: the configuration.
           count: number of images.
-          **changes: {attribute: value}, which win over the configuration.
+          **changes: {attribute: value}, values that override those of the configuration.
         """
         composes = bool(changes.get('label_weights'))
         guidance = 0.0 if composes else config.sampling.guidance
         return cls(count, **{'seed': config.training.seed, 'guidance': guidance, **changes})
 
     def part(self, first: int, count: int) -> SampleRequest:
-        """Returns a request for some of these images.
+        """Returns the same request for other image indices, such as those of one batch.
 
         Args:
-          first: index of the first image.
+          first: index of the first image, counted from image 0 of the seed.
           count: number of images.
         """
         return dataclasses.replace(self, first=first, count=count)
@@ -79,8 +79,8 @@ class SampleRequest:
     def terms(self, num_classes: int) -> Terms:
         """Returns classes and guidance as (labels, weight) pairs, the argument `terms` of the Keras model.
 
-        The model samples from the weighted sum of the log densities for these labels. labels: class + 1,
-        int32 [count], or None for no class.
+        Each pair stands for a log density, and the model samples from their weighted sum. The labels of a
+        pair are class + 1 of each image, int32 [count], or None for no class.
 
         Args:
           num_classes: number of classes of the model; 0 for none.

@@ -77,7 +77,7 @@ class Run:
         return put_aside(workdir)
 
     def compare(self, config: Config) -> None:
-        """Checks that a configuration may continue this run; prints changes of options that may change.
+        """Checks that training may continue this run with a configuration; prints the options that change.
 
         Args:
           config: the configuration to train with.
@@ -114,11 +114,11 @@ class Run:
         checkpoint.set_aside_after(self.workdir, step, reason)
 
     def changed_surroundings(self, step: int, deterministic: bool) -> list[str]:
-        """Compares the hardware and software of this process with those that wrote a checkpoint.
+        """Compares this process with the one that wrote a checkpoint: their hardware and software.
 
         Args:
           step: training step of the checkpoint.
-          deterministic: whether this process runs deterministic operations only; compared too.
+          deterministic: whether this process runs deterministic operations only, which is compared as well.
 
         Returns:
           One text for each difference; [] if there is none.
@@ -126,13 +126,14 @@ class Run:
         return checkpoint.changed_surroundings(self.workdir, step, deterministic)
 
     def step_back(self, rollbacks: Sequence[int], step: int) -> None:
-        """Records in `rollbacks.json` that training diverged, to resume from an earlier checkpoint.
+        """Prepares that training, which has diverged, resumes from an earlier checkpoint.
 
-        If training diverged from the newest checkpoint before, that checkpoint is set aside, and training
-        resumes from the one before it.
+        Writes `rollbacks`, followed by `step`, to `rollbacks.json`. Training will resume from the newest
+        checkpoint. If a step in `rollbacks` is above that of the newest checkpoint, training has diverged
+        twice from it; this method then renames it, so that training resumes from the one before it.
 
         Args:
-          rollbacks: steps at which training diverged earlier.
+          rollbacks: steps at which training diverged earlier, as `rollbacks` returns them.
           step: step at which training diverged now.
         """
         present = checkpoint.steps(self.workdir)
@@ -161,7 +162,7 @@ class Run:
         write_json(self.path(name), value)
 
     def drop_lines_after(self, name: str, step: int) -> None:
-        """Removes the lines of training steps above `step` from the log `name` in the workdir."""
+        """Removes lines of steps above `step` from the log `name`, which an interrupted run left behind."""
         step_log.drop_after(self.path(name), step)
 
     def last_line(self, name: str) -> float:
@@ -172,7 +173,7 @@ class Run:
         """Appends a line to a log in the workdir, and writes its numbers to TensorBoard.
 
         Args:
-          name: name of the log file, such as 'metrics.jsonl'.
+          name: name of the log file in the workdir, such as 'metrics.jsonl'.
           line: {name: JSON value}; the entry 'step' is the training step.
           prefix: text before each name in TensorBoard.
         """
@@ -206,9 +207,9 @@ class Run:
 
         Args:
           step: training step of the checkpoint.
-          score: the scores, {name: JSON value}, a result of `metrics.score.score`.
+          score: the scores, {name: JSON value}, a result of `evaluation.metrics.score.score`.
           name: the key of `score` by which checkpoints are compared; the lowest value is best.
-          samples: directory of the samples, relative to the workdir.
+          samples: directory of the scored samples, relative to the workdir.
         """
         self._keep_best(step, {key: score[key] for key in (name, *_COMPARABLE)}, name)
         self.append(SCORES, {'step': step, 'time': time.time(), **score}, 'evaluation/')

@@ -75,7 +75,7 @@ def read(path: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
 
 
 def first_images(path: str, image_shape: Sequence[int], count: int) -> np.ndarray:
-    """Reads the first `count` images at a path, [n, H, W, C], as `read` does; n < `count` if it has fewer."""
+    """Reads the first `count` images, or all if there are fewer, as `read` does; returns [n, H, W, C]."""
     images = []
     wanted = count
     for batch in read(path, image_shape):
@@ -141,7 +141,7 @@ def _check_described(described: Mapping[str, Any]) -> None:
 
 
 def is_finished(directory: str, config: Config, request: SampleRequest, source: str) -> bool:
-    """Returns whether `directory` has all requested images, from the checkpoint with the hash `source`."""
+    """Returns whether `directory` has all images of `request`, drawn from the checkpoint of hash `source`."""
     try:
         described = describe(directory)
     except UserError:
@@ -154,16 +154,13 @@ def is_finished(directory: str, config: Config, request: SampleRequest, source: 
 
 
 def missing(directory: str, settings: Mapping[str, Any], batch: int, source: str = '') -> list[Shard]:
-    """Begins or continues a set of samples, and returns the files that are still to draw.
+    """Begins or continues a set of samples; returns its missing and damaged files, which are to be drawn.
 
     Args:
-      directory: the directory of the set. A set with other settings is moved to a new directory beside it.
-      settings: all that decides the pixels, {name: JSON value}, the result of `settings_of`.
-      batch: number of images drawn at once; each file of a new set has a multiple of `batch` images.
+      directory: the directory of the set. If it holds a set with other settings, that set is moved aside.
+      settings: all that decides the pixels, {name: JSON value}, from `settings_of`.
+      batch: number of images drawn at once. In a new set, each file but the last has a multiple of it.
       source: hash of the checkpoint, to record in `samples.json`; '': none.
-
-    Returns:
-      The files that are missing or damaged.
     """
     return [
         shard
@@ -173,7 +170,14 @@ def missing(directory: str, settings: Mapping[str, Any], batch: int, source: str
 
 
 def write(shard: Shard, images: Sequence[np.ndarray], seed: int, more: dict[str, Any] | None = None) -> None:
-    """Writes a file of samples, `.npz`: `images` (batches, concatenated), `first`, `seed`, `more` arrays."""
+    """Writes the `.npz` file of a shard, with the entries `images`, `first` and `seed`.
+
+    Args:
+      shard: the shard; its file also stores the index of its first image, `first`.
+      images: batches of images, which are concatenated.
+      seed: random seed of the set.
+      more: further entries of the file, {name: array}; None: none.
+    """
     with written_aside(shard.path, 'wb') as file:
         np.savez(file, images=np.concatenate(images), first=shard.first, seed=seed, **(more or {}))
 
@@ -206,7 +210,7 @@ def _begun(directory: str, settings: Mapping[str, Any], batch: int, source: str)
 
 
 def settings_of(model: EnergyModel, request: SampleRequest) -> dict[str, Any]:
-    """Returns all settings that decide the pixels of a set of samples, {name: JSON value}."""
+    """Returns all that decides the pixels of samples, {name: JSON value}, with a hash of the weights."""
     return {**_asked(model.config, request), 'weights_sha256': fingerprint(model, request.weights)}
 
 

@@ -44,7 +44,7 @@ class Scores:
 
     @property
     def scoring_energy(self) -> np.ndarray:
-        """The energy of each image at the scoring level in nats, float64 [n]."""
+        """The energy of each image in nats at `scoring_level`, by which to compare images, float64 [n]."""
         return self.energy[:, np.searchsorted(self.levels, self.scoring_level)].astype(np.float64)
 
     @property

@@ -62,7 +62,7 @@ class Scoring(keras.Model):
 
     @property
     def heights(self) -> Mapping[str, Any] | None:
-        """The model's log Z and typical log p, {attribute of `Heights`: value}; None if not known."""
+        """Constants that turn energies into log p, {attribute of `Heights`: value}; None if not known."""
         return self._known_heights
 
     @property
@@ -163,11 +163,14 @@ class Scoring(keras.Model):
     def log_prob(
         self, images: ArrayLike, level: ArrayLike | None = None, labels: ArrayLike | None = None
     ) -> np.ndarray:
-        """Computes the log density of clean images at a noise level; needs a model with known `heights`.
+        """Computes the log density of clean images at a noise level, for models whose log Z is known.
 
-        It is log p(A_t x), where p is the density of noisy images at level t, and A_t the factor of the clean
-        image x in them. A high log density does not make an image real: a black image may have a higher one
-        than any digit. To tell real images from others, use `typicality`.
+        The constant log Z is known if the model was trained with --energy=preconditioned, and
+        --mode=likelihood --method=direct has estimated log Z. Otherwise, the attribute `heights` is None.
+
+        The log density is log p(A_t x), where p is the density of noisy images x_t = A_t x + S_t eps of
+        level t. A high log density does not make an image real: a black image may have a higher one than any
+        digit. To tell real images from others, use `typicality`.
 
         Args:
           images: x, uint8 or floats in [-1, 1], [n, H, W, C].
@@ -193,8 +196,8 @@ class Scoring(keras.Model):
     def typicality(self, images: ArrayLike) -> np.ndarray:
         """Computes how unusual each image's log density is among those of training images.
 
-        The log density of an atypical image is too low or too high: that of noise is low, that of an empty
-        image high. The model must have known `heights`.
+        The log density of an atypical image is too low, as for noise, or too high, as for an empty image. The
+        model must know log Z (see `log_prob`): its attribute `heights` must not be None.
 
         Args:
           images: uint8 or floats in [-1, 1], [n, H, W, C].
@@ -219,8 +222,8 @@ class Scoring(keras.Model):
     ) -> Scores:
         """Computes energies and gradients of clean images at several noise levels, to find anomalies.
 
-        These are the noise levels that sampling visits, and the level at which energies compare images best.
-        Each level costs one gradient per image.
+        The levels are those that sampling visits, and the one at which energies compare images best. Each
+        level costs one gradient per image.
 
         Args:
           images: uint8 or floats in [-1, 1], [n, H, W, C].

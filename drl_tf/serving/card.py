@@ -23,7 +23,7 @@ _CHAINS = {'langevin': 'Langevin steps', 'mala': 'MALA steps', 'hmc': 'HMC trans
 
 
 def write_flags(path: str, config: Config) -> None:
-    """Writes all options of a run to a flagfile, with which the run can be repeated.
+    """Writes the options of a run to a flagfile, to repeat its training; without scoring and local paths.
 
     Args:
       path: the file.
@@ -56,7 +56,7 @@ def write(
 
     Args:
       path: the file to write.
-      final: the version directory in which the card will be, which the card names.
+      final: the version directory that the card names; the exported model and the card will be moved to it.
       model: the exported model.
       config: the configuration of the run that trained the model.
       step: number of steps for which the model was trained.
@@ -91,7 +91,7 @@ def body(
       step: number of steps for which the model was trained.
       weights: the weights that are exported, 'ema' (averages) or 'raw'.
       known: how the model was trained and scored, the dict that `provenance.history` returned.
-      flags: path of the flagfile with the options of the run, which the card names.
+      flags: path that the card gives for the flagfile with the options of the run.
       max_samples: the largest number of images in a request; 0: not mentioned.
     """
     return [
@@ -104,7 +104,7 @@ def body(
 
 
 def section(title: str, lines: Sequence[str]) -> tuple[str, str]:
-    """Returns a section in Markdown: the pair of its heading and its text.
+    """Returns a section of a model card in Markdown: the pair of its heading and its text.
 
     Args:
       title: the title, for the heading.

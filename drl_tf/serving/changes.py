@@ -33,8 +33,8 @@ def inpaint(
       missing: True where a pixel is missing, bool [n, H, W, 1].
       seed: seed of all random numbers, any two integers, int32 [2].
       weights: 'ema' (averages) or 'raw'.
-      corrector_steps: step size of the chains at each noise level, from `pilot.steps`; None if it returned
-        None.
+      corrector_steps: relative step size of the chains at each noise level, the result of `pilot.steps`; it
+        may be None.
 
     Returns:
       {'images': float32 [n, H, W, C] in [-1, 1]}.
@@ -65,7 +65,7 @@ def interpolate(
     weights: str,
     corrector_steps: tf.Tensor | None,
 ) -> _Outputs:
-    """Draws images between two samples, by interpolation of all noise that the sampler draws.
+    """Draws images between two samples: interpolates all noise that the sampler draws for them.
 
     Args:
       model: the exported model.
@@ -73,8 +73,8 @@ def interpolate(
       between: indices of the two samples among the samples of this seed, int32 [2].
       position: share of the way from the first to the second sample, float32 [n] in [0, 1].
       weights: 'ema' (averages) or 'raw'.
-      corrector_steps: step size of the chains at each noise level, from `pilot.steps`; None if it returned
-        None.
+      corrector_steps: relative step size of the chains at each noise level, the result of `pilot.steps`; it
+        may be None.
 
     Returns:
       {'images': uint8 [n, H, W, C]}.

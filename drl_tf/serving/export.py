@@ -135,7 +135,7 @@ def write(
 def most_images(model: EnergyModel) -> int:
     """Returns the default for the largest number of images in a request.
 
-    It is 1,024, or fewer if the gradients of so many images would need more than 4 GiB.
+    The default is 1,024, or fewer if the gradients for 1,024 images would need more than 4 GiB.
     """
     return max(1, min(_MOST_IMAGES, int(REQUEST_BYTES / memory.chain_bytes_per_image(model))))
 

@@ -52,14 +52,14 @@ _MINE = (*_NEEDED, _FLAGS, seal.MANIFEST, exported.CARD)
 _REMEDY = 'save or download it again'
 
 
-def shipped() -> dict[str, dict[str, Any]]:
+def _shipped() -> dict[str, dict[str, Any]]:
     """Lists the models that come with the package.
 
     Returns:
       {name of a model: {'metadata': {'description': one sentence, 'path': directory of the model}}}.
 
     Examples:
-      >>> shipped()['digits']['metadata']['description'][:37]
+      >>> _shipped()['digits']['metadata']['description'][:37]
       'An energy-based model of `digits`, 16'
     """
     versions = {name: exported.find(name) for name in exported.names()}
@@ -70,10 +70,10 @@ def shipped() -> dict[str, dict[str, Any]]:
 
 
 class Presets:
-    """Attribute of a class that lists the models that come with the package each time it is read."""
+    """Descriptor for a class attribute: reading it lists the models that come with the package."""
 
     def __get__(self, instance: Any, owner: Any) -> dict[str, dict[str, Any]]:
-        return shipped()
+        return _shipped()
 
 
 def found(preset: str) -> str:
@@ -84,8 +84,8 @@ def found(preset: str) -> str:
         or an exported model.
 
     Returns:
-      The path. For a name, or for the parent of versions of an exported model, it is that of the newest
-      version.
+      The version directory of an exported model, which is the newest version if `preset` is a name or the
+      parent of version directories; for a preset, a file or a run, `preset` itself.
 
     Raises:
       UserError: there is no such model.
@@ -102,7 +102,7 @@ def found(preset: str) -> str:
 
 
 def is_preset(path: str) -> bool:
-    """Returns whether a path is a `.keras` file, or a directory with a `registered_name` in `config.json`."""
+    """Returns whether a path is a `.keras` file, or a preset: its `config.json` has a `registered_name`."""
     if path.endswith(KERAS_FILE) and os.path.isfile(path):
         return True
     return 'registered_name' in read_sound_json(os.path.join(path, CONFIG))
@@ -171,9 +171,9 @@ def write(
     directory: str,
     beginning: Mapping[str, Any],
 ) -> None:
-    """Writes a preset to a directory, whole or not at all; a preset that is there is replaced.
+    """Writes a preset to a directory, whole or not at all; it replaces a preset in the directory.
 
-    Files that a user has added to a preset stay.
+    Other files that a user has added to the former preset stay.
 
     Args:
       public: the `drl_tf.EnergyModel` to save.
@@ -181,7 +181,7 @@ def write(
       config: the configuration of the run that trained the model.
       step: number of steps for which the model was trained.
       directory: the directory of the preset.
-      beginning: where the weights come from, the dict that `provenance.beginning` returned.
+      beginning: where the weights come from, a dict with the keys of `provenance.BEGINNING`.
 
     Raises:
       UserError: the directory holds files but no preset, or cannot be written to.

@@ -65,7 +65,7 @@ def history(workdir: str, step: int, weights: str) -> dict[str, Any]:
     direct = max(directs, key=lambda result: result['test']['num_images'], default=None)
     densities = [result for result in results('density') if '0' in result.get('levels', {})]
     density = max(densities, key=lambda result: result['num_chains'] * result['ais_steps'], default=None)
-    carried = beginning(workdir)
+    carried = _beginning(workdir)
     if direct:
         carried['heights'] = direct['summary']
     found = {
@@ -82,7 +82,7 @@ def history(workdir: str, step: int, weights: str) -> dict[str, Any]:
     return {**found, 'seconds': _seconds(workdir, step), 'device': surroundings.get('device')}
 
 
-def beginning(workdir: str) -> dict[str, Any]:
+def _beginning(workdir: str) -> dict[str, Any]:
     """Finds out where the weights of a model come from.
 
     Args:

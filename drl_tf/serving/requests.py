@@ -74,7 +74,7 @@ def within(value: tf.Tensor, low: float, high: float, name: str) -> tuple[tf.Ope
 
 
 def traced(function: Callable[..., dict[str, tf.Tensor]], specs: Sequence[Spec]) -> Any:
-    """Traces a function for `tf.saved_model.save`, and returns the concrete function.
+    """Traces a function into a concrete function, to be saved as a signature by `tf.saved_model.save`.
 
     Args:
       function: the function; it returns a dict of tensors.

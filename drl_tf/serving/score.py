@@ -23,19 +23,19 @@ def score_outputs(
       model: a float32 model.
       weights: 'ema' (averages) or 'raw'.
       heights: log Z of each noise level, and mean and standard deviation of log p over training images; None
-        if unknown.
+        if log Z is not known.
       images: clean images, float32 [n, H, W, C] in [-1, 1].
 
     Returns:
       A dict of float32 tensors, for L noise levels:
 
-      - 'energy': the energy in nats, minus the log density up to a constant, [n, L].
-      - 'gradient': norm of the gradient of the log density, times the standard deviation of the noise, [n,
-        L].
-      - 'maps': this gradient at each pixel, the root mean square over the channels, [n, L, H, W].
+      - 'energy': the energy in nats, which is minus the log density up to a constant of the level, [n, L].
+      - 'gradient': norm over all pixels of g, the gradient of the log density times the standard deviation
+        of the noise, [n, L].
+      - 'maps': g at each pixel, as the root mean square over the channels, [n, L, H, W].
       - 'log_prob': the log density in nats, [n, L]; only with `heights`.
-      - 'typicality': distance of the log density at the scoring level from its mean over training images, in
-        standard deviations, [n]; only with `heights`.
+      - 'typicality': distance of the log density from its mean over training images, in standard deviations,
+        at the level `EnergyModel.scoring_level`, [n]; only with `heights`.
     """
     levels = scores.levels(model.walk, model.scoring_level)
 

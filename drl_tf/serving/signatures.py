@@ -27,9 +27,8 @@ _Outputs = dict[str, tf.Tensor]
 class Export(tf.Module):
     """The `tf.Module` to save as a SavedModel: signatures, and the weights that they use.
 
-    All models have `sample`, `energy`, `denoise` and `score`; models with classes also `sample_class` and
-    `energy_class`; models with known log Z `log_likelihood`; models of images `inpaint`, `interpolate` and
-    variants for PNG files, such as `energy_bytes`.
+    All models have `sample`, `energy`, `denoise`, `score`; with classes also `sample_class`, `energy_class`;
+    with known log Z `log_likelihood`; for images `inpaint`, `interpolate`, and `..._bytes` of all for PNG.
 
     Args:
       model: a float32 model, built outside any strategy; its spectral normalisation has converged.
@@ -119,10 +118,9 @@ class Export(tf.Module):
     def _from_png(
         self, function: Callable[..., _Outputs], files: tf.Tensor, level: tf.Tensor | None
     ) -> tf.Tensor:
-        """Decodes PNG files, and scales the images as the signature `function` needs.
+        """Decodes PNG files, and scales the images x as the signature `function` needs.
 
-        Images for `denoise`, `inpaint` and `score` stay as they are. Those for others are clean images x:
-        the signatures of energies get m_t A_t x, `log_likelihood` gets A_0 x.
+        `denoise`, `inpaint` and `score` take x, the signatures of energies m_t A_t x, `log_likelihood` A_0 x.
         """
         schedule = self._model.schedule
         with tf.control_dependencies(within(tf.size(files), 1, self._max_samples, 'the number of images')):
@@ -186,12 +184,12 @@ class Export(tf.Module):
         return {'images': x if self._model.config.planar else grey_levels(x)}
 
     def energy(self, images: tf.Tensor, level: tf.Tensor) -> _Outputs:
-        """Computes {'energy': -F in nats, 'network_output': F without the factor of its level}, float32 [n].
+        """Computes {'energy': -F, 'network_output': F divided by a factor of the level}, float32 [n] each.
 
-        F is the log density of a noisy image, up to a constant for each noise level.
+        F is the log density in nats of a scaled noisy image, up to a constant for each noise level.
 
         Args:
-          images: noisy images y_t, float32 [n, H, W, C]; m_t A_t x of the noise schedule for a clean image x.
+          images: y_t = m_t x_t for noisy images x_t, m_t A_t x for clean images x, float32 [n, H, W, C].
           level: noise level t of each image, from 0, int32 [n].
         """
         images, level = self._checked(images, level)
@@ -200,11 +198,11 @@ class Export(tf.Module):
     def energy_class(
         self, images: tf.Tensor, level: tf.Tensor, labels: tf.Tensor, guidance: tf.Tensor
     ) -> _Outputs:
-        """Computes energies of noisy images of given classes; the outputs are those of `energy`.
+        """Computes what `energy` does, {'energy', 'network_output'}, for noisy images of given classes.
 
         Args:
-          images, level: noisy images y_t, float32 [n, H, W, C], and their noise levels t, int32 [n].
-          labels, guidance: classes, int32 [n], and w in (1 + w) F(class) - w F(no class), float32 [].
+          images, level: scaled noisy images y_t, float32 [n, H, W, C], and their noise levels t, int32 [n].
+          labels, guidance: classes, int32 [n], and w in F = (1 + w) F(class) - w F(no class), float32 [].
         """
         labels = shaped(labels, None)
         guidance = shaped(guidance)
@@ -222,7 +220,7 @@ class Export(tf.Module):
         The log density of an image x_0 is F(m_0 x_0, 0) - log Z_0 + D log m_0, with D = H W C.
 
         Args:
-          images: images x_0 of the lowest noise level, float32 [n, H, W, C]; A_0 x for a clean image x.
+          images: images x_0 of the lowest noise level, float32 [n, H, W, C]; for clean images x, give A_0 x.
         """
         level = tf.zeros([tf.shape(images)[0]], tf.int32)
         images, level = self._checked(images, level)
@@ -235,7 +233,7 @@ class Export(tf.Module):
         return {'low': log_density - high + log_m, 'high': log_density - low + log_m}
 
     def score(self, images: tf.Tensor) -> _Outputs:
-        """Computes the outputs of `score_outputs`, for clean images, float32 [n, H, W, C] in [-1, 1]."""
+        """Computes energies and gradients of clean images [n, H, W, C] in [-1, 1]; see `score_outputs`."""
         images, _ = self._checked(images, tf.zeros([tf.shape(images)[0]], tf.int32))
         return score_outputs(self._model, self._weights, self._heights, images)
 
@@ -264,8 +262,7 @@ class Export(tf.Module):
     def inpaint(self, images: tf.Tensor, missing: tf.Tensor, seed: tf.Tensor) -> _Outputs:
         """Fills in missing pixels; returns {'images': float32 [n, H, W, C] in [-1, 1]}.
 
-        `missing` is True where a pixel is missing, bool [n, H, W, 1]. `images` are clean; `seed` is int32
-        [2].
+        `missing` is bool [n, H, W, 1], True for missing pixels; `images` are clean; `seed` is int32 [2].
         """
         checks = within(tf.shape(images)[0], 1, self._max_samples, 'the number of images')
         q = pilot.as_tensor(self.corrector_steps)
@@ -273,7 +270,10 @@ class Export(tf.Module):
             return changes.inpaint(self._model, images, missing, seed, self._weights, q)
 
     def interpolate(self, seed: tf.Tensor, between: tf.Tensor, position: tf.Tensor) -> _Outputs:
-        """Draws uint8 'images' at `position`, float32 [n] in [0, 1], from sample between[0] to between[1]."""
+        """Draws images on the way from one sample of a seed to another, {'images': uint8 [n, H, W, C]}.
+
+        `between` has the samples' indices, int32 [2]; `position` shares of the way, [n]; `seed` is int32 [2].
+        """
         checks = within(tf.size(position), 1, self._max_samples, 'the number of positions')
         q = pilot.as_tensor(self.corrector_steps)
         with tf.control_dependencies(checks):

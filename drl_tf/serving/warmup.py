@@ -34,16 +34,11 @@ def write(directory: str, signatures: Mapping[str, Any], image_shape: Sequence[i
     with tf.io.TFRecordWriter(os.path.join(directory, FILE_NAME)) as file:
         for name, function in signatures.items():
             specs = tf.nest.flatten(function.structured_input_signature)
-            file.write(record(name, {spec.name: _example(spec, image_shape) for spec in specs}))
+            file.write(_record(name, {spec.name: _example(spec, image_shape) for spec in specs}))
 
 
-def record(signature: str, inputs: Mapping[str, Any]) -> bytes:
-    """Serialises a request as a `PredictionLog` message of TensorFlow Serving.
-
-    Args:
-      signature: name of the signature.
-      inputs: {name of an input: array}.
-    """
+def _record(signature: str, inputs: Mapping[str, Any]) -> bytes:
+    """Serialises a request of a signature, {input: array}, as a `PredictionLog` of TensorFlow Serving."""
     fields = [_field(1, _field(3, signature.encode()))]
     for key, value in inputs.items():
         tensor = tf.make_tensor_proto(value).SerializeToString()

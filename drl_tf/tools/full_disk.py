@@ -17,15 +17,8 @@ _SIZES = (100, 200, 300, 340, 380, 420, 460, 500, 530)  # KiB
 _ENOUGH = 8192
 
 
-def train(workdir: str | os.PathLike[str]) -> tuple[int, str]:
-    """Trains a tiny model in a new process.
-
-    Args:
-      workdir: directory of the run.
-
-    Returns:
-      The exit code of the process; and the line with its error, '' if there is none.
-    """
+def _train(workdir: str | os.PathLike[str]) -> tuple[int, str]:
+    """Trains a tiny model in a new process; returns its exit code and the line of its error, or ''."""
     command = [sys.executable, '-m', 'drl_tf.cli', *kills.OPTIONS, '--recipe=t6', f'--workdir={workdir}']
     done = subprocess.run(command, capture_output=True, text=True)
     assert 'Traceback' not in done.stderr, done.stderr
@@ -33,33 +26,31 @@ def train(workdir: str | os.PathLike[str]) -> tuple[int, str]:
     return done.returncode, errors[0] if errors else ''
 
 
-def mount(disk: pathlib.Path, size: int, *options: str) -> None:
-    """Mounts a disk in memory (tmpfs), or changes the size of a mounted one.
-
-    Args:
-      disk: the directory where it is mounted.
-      size: its size in KiB.
-      options: options of `mount -o`; 'remount' changes the size.
-    """
+def _mount(disk: pathlib.Path, size: int, *options: str) -> None:
+    """Mounts a disk of `size` KiB in memory (tmpfs) at `disk`; the option 'remount' changes its size."""
     words = ','.join([*options, f'size={size}k'])
     subprocess.run(['mount', '-t', 'tmpfs', '-o', words, 'tmpfs', disk], check=True)
 
 
 def main() -> bool:
-    """Tests training on disks of several sizes, and prints the outcomes; returns True if any test failed."""
+    """Trains on disks of several sizes that fill up, prints the outcomes, and returns whether a test failed.
+
+    A test fails unless training reports the full disk and, after the disk has grown, ends with the same bits
+    as a run that always had enough space.
+    """
     survived = 0
     with tempfile.TemporaryDirectory() as directory:
         root = pathlib.Path(directory)
         disk = root / 'disk'
         disk.mkdir()
-        assert train(root / 'alone')[0] == 0
+        assert _train(root / 'alone')[0] == 0
         alone = kills.state(root / 'alone')
         for size in _SIZES:
-            mount(disk, size)
+            _mount(disk, size)
             try:
-                code, error = train(disk / 'w')
-                mount(disk, _ENOUGH, 'remount')
-                is_equal = train(disk / 'w')[0] == 0 and kills.equal(kills.state(disk / 'w'), alone)
+                code, error = _train(disk / 'w')
+                _mount(disk, _ENOUGH, 'remount')
+                is_equal = _train(disk / 'w')[0] == 0 and kills.equal(kills.state(disk / 'w'), alone)
             finally:
                 subprocess.run(['umount', disk], check=True)
             survived += code == 2 and 'No space left on device' in error and is_equal

@@ -59,13 +59,8 @@ _ROUNDING = 2e-5
 State = tuple[dict[str, Any], list[dict[str, Any]]]  # Variables of a checkpoint, and lines of the logs.
 
 
-def train(workdir: str | os.PathLike[str], recipe: str) -> None:
-    """Trains a tiny model without output, and ends this process with the exit code of training.
-
-    Args:
-      workdir: directory of the run.
-      recipe: 't6' or 'cdrl'.
-    """
+def _train(workdir: str | os.PathLike[str], recipe: str) -> None:
+    """Trains a tiny model without output, and ends this process with the exit code of training."""
     with open(os.devnull, 'w', encoding='utf-8') as sink:
         os.dup2(sink.fileno(), 1)
         os.dup2(sink.fileno(), 2)
@@ -73,15 +68,15 @@ def train(workdir: str | os.PathLike[str], recipe: str) -> None:
 
 
 def state(workdir: pathlib.Path, step: int = STEPS) -> State:
-    """Returns what two equal runs must have in common.
+    """Reads the result of a run, to compare runs: weights, optimizer, logs, and which checkpoint is best.
 
     Args:
       workdir: directory of the run.
       step: training step of the checkpoint to read.
 
     Returns:
-      The variables of the checkpoint, {name: array}; and a list of the lines of all logs, as dicts without
-      times, followed by a dict that says which checkpoint is the best.
+      Pair of the variables of the checkpoint, {name: array}, and a list of dicts: the lines of all logs
+      without their times, and last a dict that says which checkpoint is the best.
     """
     reader = tf.train.load_checkpoint(
         os.path.join(checkpoint.directory(str(workdir)), f'{step:08d}', 'state')
@@ -95,7 +90,7 @@ def state(workdir: pathlib.Path, step: int = STEPS) -> State:
 
 
 def equal(first: State, second: State) -> bool:
-    """Returns whether two results of `state`, of one run each, are equal to the bit."""
+    """Returns whether two runs, each given as a result of `state`, are equal to the bit."""
     mine, my_log = first
     theirs, their_log = second
     has_same_names = mine.keys() == theirs.keys() and len(mine) > 50
@@ -110,7 +105,7 @@ def assert_same(first: pathlib.Path, second: pathlib.Path, step: int, rounding: 
     Args:
       first, second: directories of the runs.
       step: training step of the checkpoints to compare.
-      rounding: absolute tolerance of the weights.
+      rounding: largest absolute difference of two weights that counts as rounding.
     """
     mine, my_log = state(first, step)
     theirs, their_log = state(second, step)
@@ -131,12 +126,8 @@ def assert_same(first: pathlib.Path, second: pathlib.Path, step: int, rounding: 
                 np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-4, err_msg=key)
 
 
-class Runs:
-    """Trains tiny models of a recipe, each in a new process.
-
-    Args:
-      recipe: 't6' or 'cdrl'.
-    """
+class _Runs:
+    """Trains tiny models of a recipe, 't6' or 'cdrl', each in a new process."""
 
     def __init__(self, recipe: str) -> None:
         self.recipe = recipe
@@ -152,7 +143,7 @@ class Runs:
     def finish(self, workdir: pathlib.Path) -> float:
         """Trains to the end, or continues the run in `workdir`; returns the seconds that this took."""
         begin = time.monotonic()
-        process = self._start(train, workdir, self.recipe)
+        process = self._start(_train, workdir, self.recipe)
         process.join()
         _check_exit(process, workdir)
         return time.monotonic() - begin
@@ -167,7 +158,7 @@ class Runs:
         Returns:
           Whether it was killed; False if training ended before.
         """
-        process = self._start(train, workdir, self.recipe)
+        process = self._start(_train, workdir, self.recipe)
         process.join(instant)
         if process.exitcode is not None:
             _check_exit(process, workdir)
@@ -182,17 +173,17 @@ def _check_exit(process: BaseProcess, workdir: pathlib.Path) -> None:
 
 
 def survivors(recipe: str, kills: int, directory: pathlib.Path, seed: int = 0) -> int:
-    """Kills and resumes runs, and returns how many end equal to the bit to a run that was never killed.
+    """Kills and resumes runs; returns how many of them end bit-equal to a run that was never killed.
 
-    The function prints the result of each run, and the average time that a kill cost.
+    The function prints the result of each run, and how much longer a killed run took on average.
 
     Args:
       recipe: 't6' or 'cdrl'.
-      kills: number of runs, each of which is killed once.
+      kills: number of runs; each is killed once.
       directory: directory for the runs.
       seed: seed of the random times at which runs are killed.
     """
-    runs = Runs(recipe)
+    runs = _Runs(recipe)
     duration = runs.finish(directory / 'alone')
     alone = state(directory / 'alone')
     instants = random.Random(seed)
@@ -230,7 +221,7 @@ def _left_behind(workdir: pathlib.Path) -> str:
 
 
 def main(_: list[str]) -> None:
-    """Tests each recipe, and prints the results."""
+    """Kills and resumes training with each recipe; prints how many runs end with the same bits."""
     recipes = [flags.FLAGS.recipe] if flags.FLAGS.recipe else ['t6', 'cdrl']
     with tempfile.TemporaryDirectory() as directory:
         for recipe in recipes:

@@ -47,7 +47,7 @@ class _Arrays:
     """Collects the initial values of variables; stores equal arrays once, and constant arrays not at all.
 
     Args:
-      draws: the result of `draw_weights`.
+      draws: the result of `_draw_weights`.
 
     Attributes:
       stored: {name: array}.
@@ -80,13 +80,14 @@ def _path(variable: Any) -> str:
 
 
 def networks_of(model: Any, variables: Sequence[Any]) -> list[str | None]:
-    """Returns, for each variable of a program, the name of the network to which it belongs.
-
-    It is None for variables that are no trainable weights, such as those of the optimizer.
+    """Returns for each variable the name of the network of which it is a trainable weight.
 
     Args:
       model: the model.
-      variables: the variables of the program.
+      variables: the variables that its training step or its sampler uses.
+
+    Returns:
+      One name for each variable; None for one that is no trainable weight, such as those of the optimizer.
     """
     names: dict[int, str] = {}
     for average, network in model.averages:
@@ -97,7 +98,7 @@ def networks_of(model: Any, variables: Sequence[Any]) -> list[str | None]:
     return [names.get(id(variable.handle)) for variable in variables]
 
 
-def draw_weights(model: Any) -> dict[str, dict[str, Any]]:
+def _draw_weights(model: Any) -> dict[str, dict[str, Any]]:
     """Replaces large kernels of a model by random numbers that can be drawn again from a seed.
 
     This keeps the files of programs small. Nothing is replaced if all weights are small enough to be stored.
@@ -122,17 +123,8 @@ def draw_weights(model: Any) -> dict[str, dict[str, Any]]:
     return found
 
 
-def batches(config: Config, program: str, steps: int, example: Sequence[Any]) -> list[list[np.ndarray]]:
-    """Returns the inputs of a program at each step, a list of arrays.
-
-    They are training images, or a seed of the sampler; then labels, if the model has classes.
-
-    Args:
-      config: the configuration.
-      program: 'train' or 'sample'.
-      steps: number of steps.
-      example: example inputs, from `lowering.traced`.
-    """
+def _batches(config: Config, program: str, steps: int, example: Sequence[Any]) -> list[list[np.ndarray]]:
+    """Returns the inputs of a program at each step: images or the sampler's seed; then labels, if any."""
     import tensorflow as tf
 
     from drl_tf.data import pipeline
@@ -144,7 +136,7 @@ def batches(config: Config, program: str, steps: int, example: Sequence[Any]) ->
     return [[np.asarray(part) for part in tf.nest.flatten(batch)] for batch in images.take(steps)]
 
 
-def reference(
+def _reference(
     function: Any,
     weights: dict[int, Any],
     inputs: list[list[np.ndarray]],
@@ -179,7 +171,7 @@ def reference(
     return found
 
 
-def write(model: Any, program: str, preset: str, path: str, steps: int) -> None:
+def _write(model: Any, program: str, preset: str, path: str, steps: int) -> None:
     """Translates a program of a model to StableHLO, and writes it to a file with its inputs and weights.
 
     Args:
@@ -189,14 +181,14 @@ def write(model: Any, program: str, preset: str, path: str, steps: int) -> None:
       path: the `.npz` file.
       steps: number of steps for which the file holds reference numbers; 0: none.
     """
-    draws = draw_weights(model)
+    draws = _draw_weights(model)
     function, example = lowering.traced(model, program)
     text = without_copies(lowering.text_of(function, example))
     variables = lowering.variables_of(function, example)
     networks = networks_of(model, variables)
     weights = {number: variables[number] for number, name in enumerate(networks) if name}
     arrays = _Arrays(draws)
-    inputs = batches(model.config, program, max(1, steps), example)
+    inputs = _batches(model.config, program, max(1, steps), example)
     names = [[f'input/{step}/{part}' for part in range(len(parts))] for step, parts in enumerate(inputs)]
     about = {
         'preset': preset,
@@ -215,7 +207,7 @@ def write(model: Any, program: str, preset: str, path: str, steps: int) -> None:
     for row, parts in zip(names, inputs, strict=True):
         stored.update(zip(row, parts, strict=True))
     if steps:
-        expected = reference(function, weights, inputs, example)
+        expected = _reference(function, weights, inputs, example)
         stored.update({f'expected/{name}': value for name, value in expected.items()})
     stored['module'] = np.frombuffer(text.encode(), np.uint8)
     stored['description'] = np.array(json.dumps(about))
@@ -235,7 +227,7 @@ def _size(model: Any, program: str) -> dict[str, int]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Writes the programs that the command line names to files; returns the exit code, 0 if all worked."""
+    """Writes the programs that the command line names to files; returns the exit code, 0 if all succeeded."""
     options, words = _parser().parse_known_args(argv)
     try:
         check_writable(options.directory, '--directory')
@@ -268,7 +260,7 @@ def _lower(words: Sequence[str], precision: str, program: str, options: argparse
         slug = re.sub(r'\W+', '_', preset.replace('dataset=', '').replace('recipe=', '')).strip('_')
         name = slug if len(slug) <= _LONGEST_NAME else f'{slug[:_LONGEST_NAME]}_{digest(preset)}'
         path = os.path.join(options.directory, f'{name}_{program}_{precision}.npz')
-        write(model, program, preset, path, options.steps)
+        _write(model, program, preset, path, options.steps)
     return f'{path}: {os.path.getsize(path) / 2**20:.1f} MiB'
 
 

@@ -12,24 +12,24 @@ _ALIAS = re.compile(r'parameter_number = (\d+) : i64}, output_index = array<i64:
 
 
 def lowered(config: Config, program: str) -> str:
-    """Translates a program of a configuration to StableHLO, for one device.
+    """Translates the training step or the sampler of a configuration to StableHLO, for one device.
 
     Args:
-      config: the configuration.
+      config: the configuration; its model gets random weights.
       program: 'train' (a training step on the whole batch) or 'sample' (a batch of images from noise).
 
     Returns:
-      The text of a StableHLO module. The same program always has the same text.
+      The text of a StableHLO module. Repeated calls return the same text.
     """
     return text_of(*traced(new_model(config, program), program))
 
 
 def new_model(config: Config, program: str) -> Any:
-    """Builds the model of a configuration with random weights.
+    """Builds the model of a configuration with random weights, for `traced`.
 
     Args:
       config: the configuration.
-      program: 'train' (the model gets optimizers) or 'sample'.
+      program: what the model is for: 'train' (it gets optimizers) or 'sample' (it gets none).
     """
     from drl_tf.core.build_model import build_model
     from drl_tf.training.optimizers import compiled_model
@@ -38,15 +38,16 @@ def new_model(config: Config, program: str) -> Any:
 
 
 def traced(model: Any, program: str) -> tuple[Any, list[Any]]:
-    """Returns a program of a model as a function that XLA compiles.
+    """Returns the training step or the sampler of a model as a `tf.function` that XLA compiles.
 
     Args:
       model: the model, from `new_model`.
       program: 'train' (a training step on the whole batch) or 'sample' (a batch of images from noise).
 
     Returns:
-      A pair: the `tf.function`, and a list of example inputs: a batch of images, or a seed, with labels if
-      the model has classes.
+      Pair of the `tf.function` and a list of example inputs. For 'train', the list holds a batch of images,
+      or a pair (images, labels) if the model has classes. For 'sample', it holds a seed, int32 [2], and then
+      labels if the model has classes.
     """
     import tensorflow as tf
 
@@ -83,11 +84,11 @@ def _sampler(model: Any) -> Any:
 
 
 def text_of(function: Any, inputs: Sequence[Any]) -> str:
-    """Returns a function as the text of a StableHLO module.
+    """Translates a function to StableHLO, and returns the text of the module.
 
     Args:
-      function: a `tf.function` that XLA compiles, from `traced`.
-      inputs: its example inputs.
+      function: the `tf.function` that `traced` returned.
+      inputs: the example inputs that `traced` returned.
     """
     text = function.experimental_get_compiler_ir(*inputs)(stage='stablehlo')
     names: dict[str, str] = {}
@@ -97,11 +98,11 @@ def text_of(function: Any, inputs: Sequence[Any]) -> str:
 def variables_of(function: Any, inputs: Sequence[Any]) -> list[Any]:
     """Returns the variables of a function in the order in which its StableHLO module takes them.
 
-    The module's arguments are the inputs, and then the variables.
+    The module that `text_of` returns takes the inputs first, and then the variables.
 
     Args:
-      function: a `tf.function`, from `traced`.
-      inputs: its example inputs.
+      function: the `tf.function` that `traced` returned.
+      inputs: the example inputs that `traced` returned.
     """
     concrete = function.get_concrete_function(*inputs)
     by_handle = {id(variable.handle): variable for variable in concrete.graph.variables}
@@ -109,13 +110,16 @@ def variables_of(function: Any, inputs: Sequence[Any]) -> list[Any]:
 
 
 def updates_of(text: str) -> list[tuple[int, int]]:
-    """Returns which outputs of a StableHLO module are the new values of arguments.
+    """Returns which outputs of a StableHLO module are the new values of variables.
+
+    A module takes the variables as arguments, and returns their new values. To run it again, pass these
+    outputs as the arguments.
 
     Args:
-      text: the module.
+      text: the module, whose text marks such outputs.
 
     Returns:
-      Pairs (index of the output, index of the argument).
+      Pairs (index of the output, index of the argument for the same variable).
 
     Examples:
       >>> alias = 'parameter_index = array<i64>, parameter_number = 4 : i64}, output_index = array<i64: 2>}'

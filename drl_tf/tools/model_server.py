@@ -47,14 +47,10 @@ _HTTP = {
 }
 
 
-class Grpc(
+class _Grpc(
     prediction_service_pb2_grpc.PredictionServiceServicer, model_service_pb2_grpc.ModelServiceServicer
 ):
-    """Answers gRPC requests as TensorFlow Serving does.
-
-    Args:
-      server: the models.
-    """
+    """Answers gRPC requests as TensorFlow Serving does."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -84,13 +80,8 @@ def _or_abort(context: grpc.ServicerContext, function: Callable[[], Any]) -> Any
         context.abort(getattr(grpc.StatusCode, error.code), str(error))
 
 
-class Rest(BaseHTTPRequestHandler):
-    """Answers REST requests as TensorFlow Serving does.
-
-    Args:
-      server: the models.
-      args: arguments of `BaseHTTPRequestHandler`.
-    """
+class _Rest(BaseHTTPRequestHandler):
+    """Answers REST requests as TensorFlow Serving does."""
 
     protocol_version = 'HTTP/1.1'
 
@@ -159,7 +150,7 @@ class Rest(BaseHTTPRequestHandler):
         """Logs nothing."""
 
 
-def configs(arguments: argparse.Namespace) -> list[model_server_config_pb2.ModelConfig]:
+def _configs(arguments: argparse.Namespace) -> list[model_server_config_pb2.ModelConfig]:
     """Returns the description of each model that the options of the command line name."""
     if arguments.model_config_file:
         text = pathlib.Path(arguments.model_config_file).read_text()
@@ -174,19 +165,19 @@ def main() -> None:
     """Serves models until the process is killed; prints 'ready' once requests are answered."""
     arguments = _parser().parse_args()
     tf.logging.set_verbosity(tf.logging.ERROR)
-    server = Server(configs(arguments))
+    server = Server(_configs(arguments))
     server.poll(0)
     threading.Thread(target=server.poll, args=(arguments.file_system_poll_wait_seconds,), daemon=True).start()
     over_grpc = grpc.server(
         concurrent.futures.ThreadPoolExecutor((os.cpu_count() or 1) * 4),
         options=[('grpc.max_receive_message_length', -1)],
     )
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Grpc(server), over_grpc)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(Grpc(server), over_grpc)
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(_Grpc(server), over_grpc)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(_Grpc(server), over_grpc)
     if not over_grpc.add_insecure_port(f'127.0.0.1:{arguments.port}'):
         raise SystemExit(f'port {arguments.port} is taken')
     over_grpc.start()
-    rest = ThreadingHTTPServer(('127.0.0.1', arguments.rest_api_port), functools.partial(Rest, server))
+    rest = ThreadingHTTPServer(('127.0.0.1', arguments.rest_api_port), functools.partial(_Rest, server))
     print('ready', flush=True)
     rest.serve_forever()
 

@@ -16,16 +16,16 @@ _BYTES = '_bytes'
 def fill(
     request: predict_pb2.PredictRequest, body: bytes, inputs_of: Callable[[str], Mapping[str, Any]]
 ) -> bool:
-    """Fills a `PredictRequest` from the body of a REST request.
+    """Copies signature and inputs from the body of a REST request to a `PredictRequest`.
 
     Args:
-      request: a request whose model is already set.
-      body: the body, JSON.
+      request: the request to fill; its model is already set.
+      body: the body of the REST request, JSON.
       inputs_of: callable that maps the name of a signature to its inputs, {name: `TensorInfo`}.
 
     Returns:
-      True if the request has "instances" (one object per row); False if it has "inputs" (one tensor per
-      input).
+      True if the body has "instances" (one object per row); False if it has "inputs" (one tensor per input).
+      Pass this value to `answer` as `by_row`.
 
     Raises:
       ValueError: the body is malformed.
@@ -105,7 +105,7 @@ def answer(outputs: Mapping[str, np.ndarray], by_row: bool) -> str:
 
     Args:
       outputs: {name of an output: array}.
-      by_row: whether to answer with "predictions" (one object per row) or with "outputs" (one tensor per
+      by_row: True: the body has "predictions" (one object per row). False: it has "outputs" (one tensor per
         output).
     """
     values = {name: _listed(name, array) for name, array in outputs.items()}

@@ -22,7 +22,7 @@ _WARM_UP = pathlib.PurePath('assets.extra', 'tf_serving_warmup_requests')
 def request_of(
     signature: str, values: Mapping[str, Any], model: str = 'digits'
 ) -> predict_pb2.PredictRequest:
-    """Returns a gRPC request to a signature of a model.
+    """Returns the gRPC request that runs a signature of a model.
 
     Args:
       signature: name of the signature.
@@ -38,7 +38,7 @@ def request_of(
 
 
 class Refused(Exception):
-    """Error for a wrong request, which the client gets as an answer.
+    """Raised for a wrong request; the server answers the client with its code and message.
 
     Args:
       code: name of the gRPC status code, such as 'NOT_FOUND'.
@@ -55,7 +55,7 @@ class Version:
 
     Args:
       path: the version directory.
-      warm_up: whether to answer the warm-up requests of the version at once.
+      warm_up: whether the constructor runs the warm-up requests that are stored in the version directory.
     """
 
     def __init__(self, path: pathlib.Path, warm_up: bool = True) -> None:
@@ -74,10 +74,13 @@ class Version:
                 self.warmed_up += 1
 
     def signature(self, name: str) -> Any:
-        """Returns the `SignatureDef` of a signature; raises Refused if there is none with this name.
+        """Returns the `SignatureDef` of a signature.
 
         Args:
           name: name of the signature; '': the default one.
+
+        Raises:
+          Refused: the version has no signature of this name.
         """
         if (name or DEFAULT_SIGNATURE) not in self.signatures:
             raise Refused('FAILED_PRECONDITION', f'Serving signature key "{name}" not found.')
@@ -150,7 +153,11 @@ class Model:
         self.failures: dict[int, str] = {}
 
     def poll(self) -> None:
-        """Loads the wanted versions that are new, and then drops those that are no longer wanted."""
+        """Loads the wanted versions that are new in the directory, and then drops those no longer wanted.
+
+        The wanted versions are those that `config` names, or else the newest. The others are kept until a
+        wanted version is loaded. A version that cannot be loaded is not tried again.
+        """
         base = pathlib.Path(self.config.base_path)
         wanted = self._wanted(base)
         for number in sorted(wanted - self.versions.keys() - self.failures.keys()):
@@ -176,10 +183,14 @@ class Model:
         return {max(present)} if present else set()
 
     def find(self, spec: model_pb2.ModelSpec) -> Version:
-        """Returns the version that a request names by number or label; the newest if it names none.
+        """Returns the version that a request asks for.
+
+        Args:
+          spec: the part of the request that names a version by number or label; without either, the newest
+            loaded version is returned.
 
         Raises:
-          Refused: there is no such version.
+          Refused: this version is not loaded, or there is no such label.
         """
         number = max(self.versions, default=None)
         if spec.version_label:
@@ -196,7 +207,10 @@ class Model:
         return self.versions[number]
 
     def status(self, number: int | None = None) -> status_pb2.GetModelStatusResponse:
-        """Returns the status of version `number`; None: of all versions, newest first.
+        """Returns whether versions are loaded or have failed to load, as the answer to a client.
+
+        Args:
+          number: number of the version; None: all versions, newest first.
 
         Raises:
           Refused: there is no such version.
@@ -228,7 +242,11 @@ class Server:
             self.models[config.name] = Model(config)
 
     def poll(self, seconds: float) -> None:
-        """Updates all models from their directories, and again after each `seconds` seconds; 0: only once."""
+        """Looks for new versions of all models, again and again.
+
+        Args:
+          seconds: pause between two rounds; 0: return after the first. Otherwise, the method never returns.
+        """
         while True:
             for model in self.models.values():
                 model.poll()
@@ -237,16 +255,16 @@ class Server:
             time.sleep(seconds)
 
     def model(self, name: str) -> Model:
-        """Returns the model with a name; raises Refused if there is none."""
+        """Returns the model of this name; raises Refused if the server has none."""
         if name not in self.models:
             raise Refused('NOT_FOUND', f'Could not find any versions of model {name}')
         return self.models[name]
 
     def predict(self, request: predict_pb2.PredictRequest) -> dict[str, np.ndarray]:
-        """Runs the model and the signature that a request names.
+        """Runs the model, version and signature that a request names.
 
         Args:
-          request: names model and signature, and holds the inputs.
+          request: names model, version and signature, and holds the inputs.
 
         Returns:
           {name of an output: array}.

@@ -31,7 +31,7 @@ def _sources() -> list[Image.Image]:
 
 
 def photographs(count: int, side: int = 256, seed: int = 0) -> Iterator[Image.Image]:
-    """Yields random crops of photographs, as wide as high up to 1.5 times.
+    """Yields random crops of photographs; the longer side of a crop is 1 to 1.5 times the shorter one.
 
     Args:
       count: number of crops.
@@ -50,7 +50,7 @@ def photographs(count: int, side: int = 256, seed: int = 0) -> Iterator[Image.Im
 
 
 def encoded(picture: Image.Image, kind: str = 'JPEG', **options: Any) -> bytes:
-    """Returns a picture as the content of a file; by default, a JPEG of quality 75 as in LSUN.
+    """Encodes a picture as the content of a file; by default, as a JPEG of quality 75 as in LSUN.
 
     Args:
       picture: the picture.
@@ -97,5 +97,5 @@ def zipped(directory: pathlib.Path) -> pathlib.Path:
 
 
 def end_process(_: object) -> NoReturn:
-    """Aborts the process, as reading a damaged LMDB database can do."""
+    """Aborts the process, as reading a damaged LMDB database can do; tests put it in place of a reader."""
     os.abort()

@@ -39,7 +39,9 @@ TOLERANCES = {
 
 
 def drawn(seed: int, shape: Sequence[int], std: float) -> np.ndarray:
-    """Draws normally distributed weights of mean 0 from a seed, the same with every version of NumPy.
+    """Draws normal weights of mean 0 from a seed, so that files of programs need not store them.
+
+    Every version of NumPy draws the same numbers.
 
     Args:
       seed: the seed.
@@ -57,12 +59,12 @@ def drawn(seed: int, shape: Sequence[int], std: float) -> np.ndarray:
 
 
 def initial_value(argument: dict[str, Any], arrays: Any) -> np.ndarray:
-    """Returns the initial value of a variable of a program.
+    """Returns the initial value of a variable of a training step or sampler.
 
     Args:
-      argument: description of the variable: `shape`, `dtype`, and one of the following. `fill`: the value of
-        all elements. `std`: a standard deviation, to draw the value from `seed`. `array`: a key of `arrays`.
-      arrays: the arrays of the file, {name: array}.
+      argument: description of the variable: 'shape', 'dtype', and how to get the value. One of: 'fill', the
+        value of all elements; 'std' and 'seed', with which `drawn` draws it; 'array', its key in `arrays`.
+      arrays: the arrays in the file that `drl_tf.tools.lower` wrote, {name: array}.
 
     Examples:
       >>> initial_value({'shape': [2], 'dtype': 'float32', 'fill': 1.0}, {})
@@ -75,7 +77,7 @@ def initial_value(argument: dict[str, Any], arrays: Any) -> np.ndarray:
     return arrays[argument['array']]
 
 
-class Program:
+class _Program:
     """A compiled program, with its variables on the device.
 
     Args:
@@ -100,7 +102,7 @@ class Program:
         if self.kind == 'float32':
             text = with_full_precision(text)
         begin = time.perf_counter()
-        self.executable = compiled(text, self.device)
+        self.executable = _compiled(text, self.device)
         self.compile_s = time.perf_counter() - begin
         self.variables = [
             jax.device_put(initial_value(argument, self.arrays), self.device)
@@ -145,7 +147,7 @@ def with_full_precision(text: str) -> str:
     return text.replace('precision = [DEFAULT, DEFAULT]', 'precision = [HIGHEST, HIGHEST]')
 
 
-def compiled(text: str, device: Any) -> Any:
+def _compiled(text: str, device: Any) -> Any:
     """Compiles the text of a StableHLO module for a jax device, and returns the loaded executable."""
     from jax._src.interpreters import mlir
     from jax._src.lib import _jax, xla_client
@@ -163,7 +165,7 @@ def compiled(text: str, device: Any) -> Any:
 
 
 def difference(found: np.ndarray, expected: np.ndarray) -> float:
-    """Returns |found - expected| / |expected| with Euclidean norms; inf if a found number is not finite.
+    """Returns |found - expected| / |expected| in Euclidean norms; inf if a number in `found` is not finite.
 
     Examples:
       >>> difference(np.array([1.0, 2.0]), np.array([1.0, 2.5])).__round__(3)
@@ -175,7 +177,7 @@ def difference(found: np.ndarray, expected: np.ndarray) -> float:
     return error / max(float(np.linalg.norm(np.float64(expected))), 1e-12)
 
 
-def differences(program: Program) -> dict[str, float]:
+def _differences(program: _Program) -> dict[str, float]:
     """Runs the steps of a program that have reference numbers, and compares the results with TensorFlow's.
 
     Returns:
@@ -204,7 +206,7 @@ def differences(program: Program) -> dict[str, float]:
 
 
 def probes(size: int) -> np.ndarray:
-    """Chooses at most 1,000 of the indices 0 to `size` - 1, always the same ones for a size; int [n].
+    """Returns the indices of the elements to compare, of `size` elements: all, or the same 1,000 each time.
 
     Examples:
       >>> len(probes(10)), len(probes(10_000))
@@ -214,17 +216,17 @@ def probes(size: int) -> np.ndarray:
 
 
 def tolerance(name: str, kind: str) -> float:
-    """Returns the largest relative difference that counts as equal.
+    """Returns the largest relative difference from TensorFlow's results that counts as equal.
 
     Args:
-      name: name of the quantity, a key of the result of `differences`.
+      name: 'images', 'weights of <network>', or the name of a logged number such as 'loss'.
       kind: how the program computes: 'float32', 'tf32' or 'bfloat16'.
     """
     group = 'weights' if name.startswith('weights') else 'images' if name == 'images' else 'logs'
     return TOLERANCES[kind][group]
 
 
-def measured(path: str, matmul: str, steps: int) -> dict[str, Any]:
+def _measured(path: str, matmul: str, steps: int) -> dict[str, Any]:
     """Compiles, checks and times a program.
 
     Args:
@@ -236,9 +238,9 @@ def measured(path: str, matmul: str, steps: int) -> dict[str, Any]:
       {name: JSON value}, such as 'passed' (whether it agrees with TensorFlow; None without reference numbers)
       and 'step_s' (median seconds of a step).
     """
-    program = Program(path, matmul)
+    program = _Program(path, matmul)
     about = program.about
-    found = differences(program)
+    found = _differences(program)
     program.run(0)
     seconds = []
     for step in range(steps):
@@ -266,7 +268,7 @@ def measured(path: str, matmul: str, steps: int) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measures the programs in files; returns the exit code, 1 if results of one differ too much, else 0."""
+    """Checks and times the programs in files; returns the exit code, 1 if any gives wrong results, else 0."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -284,7 +286,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f'--steps={options.steps} must be at least 1')
     lines = []
     for path in options.files:
-        line = json.dumps(measured(path, options.matmul, options.steps))
+        line = json.dumps(_measured(path, options.matmul, options.steps))
         print(line, flush=True)
         lines.append(line)
         if options.results:

@@ -20,14 +20,14 @@ SHARE_OF_PEAK = 0.4
 
 @dataclasses.dataclass(frozen=True)
 class Accelerator:
-    """The figures of an accelerator and its network.
+    """The speed of an accelerator, and of the network that connects several of them.
 
     Attributes:
       name: name to print.
       flops: peak operations per second, in bfloat16 without sparsity.
       memory: memory in bytes.
       link: bytes per second that an accelerator sends to others in its group.
-      group: number of accelerators in a group.
+      group: number of accelerators that fast links connect, such as the GPUs of a server.
       far_link: bytes per second that an accelerator sends to other groups.
     """
 
@@ -49,15 +49,15 @@ def seconds(accelerator: Accelerator, flops: float, gradient_bytes: float, count
     """Predicts how long a training step takes on several accelerators, in seconds.
 
     Args:
-      accelerator: the hardware, with its peak, its group size g and its links in bytes per second.
+      accelerator: the figures of the hardware.
       flops: operations of the whole step.
-      gradient_bytes: bytes of the gradients.
-      count: number n of accelerators, which form m groups.
+      gradient_bytes: bytes of the gradients, which all accelerators sum up.
+      count: number of accelerators.
 
     Returns:
-      A pair. The time for arithmetic: flops / (n * share of the peak * peak). The time for communication by
-      two ring all-reduces, within the groups and between them: 2 (g - 1) / g * bytes / link + 2 (m - 1) / m *
-      bytes / g / far_link.
+      Pair of the time for arithmetic, at 40 % of the peak, and the time for communication. Two ring
+      all-reduces sum the gradients: one within groups of g accelerators, and one between the m groups. Their
+      times are 2 (g - 1) / g * gradient_bytes / link and 2 (m - 1) / m * gradient_bytes / g / far_link.
     """
     group = min(count, accelerator.group)
     groups = -(-count // group)
@@ -68,12 +68,14 @@ def seconds(accelerator: Accelerator, flops: float, gradient_bytes: float, count
 
 
 def takes_over(accelerator: Accelerator, flops: float, gradient_bytes: float) -> int:
-    """Returns the smallest number of accelerators for which communication takes longer than arithmetic.
+    """Returns the smallest number of accelerators that communicate at least as long as they compute.
+
+    The times are those that `seconds` predicts for a training step.
 
     Args:
-      accelerator: the hardware.
+      accelerator: the figures of the hardware.
       flops: operations of a whole training step.
-      gradient_bytes: bytes of the gradients.
+      gradient_bytes: bytes of the gradients, which all accelerators sum up.
     """
     count = 2
     while True:
@@ -83,15 +85,10 @@ def takes_over(accelerator: Accelerator, flops: float, gradient_bytes: float) ->
         count += 1
 
 
-def figures(config: Config) -> dict[str, int]:
-    """Returns the cost of a training step in bfloat16 on one device.
+def _figures(config: Config) -> dict[str, int]:
+    """Returns the cost of a training step in bfloat16 on one device, {quantity: number}.
 
-    Args:
-      config: the configuration.
-
-    Returns:
-      {'batch': images, 'flops': operations, 'weights', 'optimizer', 'activations' (of one image),
-      'gradients': sizes in bytes}.
+    'batch' counts images and 'flops' operations; 'activations' are bytes of one image; the others are bytes.
     """
     from drl_tf.core.build_model import build_model
     from drl_tf.planning import memory
@@ -115,7 +112,9 @@ def costs(presets: dict[str, dict[str, int]]) -> str:
     """Returns a Markdown table of the cost of a training step with each preset.
 
     Args:
-      presets: {command line of the preset: result of `figures`}.
+      presets: {options of the preset: cost of a training step}. A cost is a dict with 'batch' (images),
+        'flops' (operations), 'activations' (bytes per image), and the bytes of 'weights', 'optimizer' and
+        'gradients'.
     """
     rows = [
         '| preset | batch | TFLOP per image and step | weights and averages | optimizer | activations per '
@@ -138,8 +137,9 @@ def times(accelerator: Accelerator, presets: dict[str, dict[str, int]]) -> str:
     """Returns a Markdown table of the predicted time of a training step on 1, 8, 64 and 256 accelerators.
 
     Args:
-      accelerator: the hardware.
-      presets: {command line of the preset: result of `figures`}.
+      accelerator: the figures of the hardware.
+      presets: {options of the preset: cost of a training step}. A cost is a dict with 'batch' (images),
+        'flops' (operations) and 'gradients' (bytes).
     """
     heads = [f'{count} x {accelerator.name}' for count in DEVICES]
     rows = [
@@ -168,11 +168,11 @@ def _cell(accelerator: Accelerator, step: dict[str, int], count: int) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prints the tables; computing them for all presets takes a while."""
+    """Prints tables of cost and predicted time of training on many accelerators; this takes a while."""
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args(argv)
-    presets = {words: figures(parsing.configuration_of(words.split())) for words in PRESETS}
+    presets = {words: _figures(parsing.configuration_of(words.split())) for words in PRESETS}
     for table in (costs(presets), *(times(accelerator, presets) for accelerator in ACCELERATORS)):
         print(table, end='\n\n')
 

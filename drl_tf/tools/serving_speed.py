@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument('--seconds', type=float, default=10, help='Seconds to measure each row.')
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        path = pathlib.Path(options.model or digits(directory))
+        path = pathlib.Path(options.model or _digits(directory))
         begin = time.perf_counter()
         version = Version(path)
         loading = time.perf_counter() - begin
@@ -50,26 +50,26 @@ def _print_rows(version: Version, signature: str, count: int, seconds: float) ->
     request = request_of(signature, inputs(version, signature, count))
     version.predict(request)
     for threads in THREADS:
-        total, latencies = measure(lambda: version.predict(request), threads, seconds)
+        total, latencies = _measure(lambda: version.predict(request), threads, seconds)
         rate = len(latencies) / total
         median, most = np.percentile(latencies, [50, 95]) * 1000
         cells = [f'{rate:,.1f}', f'{rate * count:,.1f}', f'{median:,.1f} ms', f'{most:,.1f} ms']
         print(f'| `{signature}` | {count} | {threads} | {" | ".join(cells)} |', flush=True)
 
 
-def digits(directory: str) -> str:
+def _digits(directory: str) -> str:
     """Exports an untrained model of digits to `directory`, and returns its version directory."""
     config = parsing.configuration_of([]).replace(precision='float32')
     return export.write(build_model(config), config, 0, os.path.join(directory, 'digits'), 1024)['SavedModel']
 
 
 def inputs(version: Version, signature: str, count: int) -> dict[str, np.ndarray]:
-    """Returns inputs of a request for a number of images, {name of the input: array}.
+    """Makes the inputs of a request for tests of speed, {name of the input: array}.
 
     Args:
-      version: the loaded model.
-      signature: 'sample' or 'energy'.
-      count: number of images.
+      version: the loaded model; it knows the shape of the images.
+      signature: the signature to which the request goes: 'sample' or 'energy'.
+      count: number of images to sample, or of random images to compute energies of.
     """
     if signature == 'sample':
         return {'seed': np.array([0, 3], np.int32), 'num_samples': np.array(count, np.int32)}
@@ -78,17 +78,8 @@ def inputs(version: Version, signature: str, count: int) -> dict[str, np.ndarray
     return {'images': images, 'level': np.zeros(count, np.int32)}
 
 
-def measure(function: Callable[[], object], threads: int, seconds: float) -> tuple[float, list[float]]:
-    """Calls a function repeatedly from several threads at once.
-
-    Args:
-      function: callable without arguments.
-      threads: number of threads.
-      seconds: duration after which no call is begun.
-
-    Returns:
-      The time taken; and a list of the duration of each call; both in seconds.
-    """
+def _measure(function: Callable[[], object], threads: int, seconds: float) -> tuple[float, list[float]]:
+    """Calls a function from threads for some seconds; returns the seconds taken, in all and by each call."""
 
     def work(_: int) -> list[float]:
         latencies = []

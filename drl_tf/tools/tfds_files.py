@@ -13,13 +13,15 @@ import tensorflow_datasets as tfds
 def write(
     name: str, data_dir: str | os.PathLike[str], shards: int = 1, **pictures: Sequence[np.ndarray]
 ) -> os.PathLike[str]:
-    """Writes pictures as if they were a dataset of tensorflow-datasets; features other than images are blank.
+    """Writes pictures as if they were a known dataset of tensorflow-datasets.
+
+    The feature 'image' of each example is a picture. All other features, such as labels, are 0 or ''.
 
     Args:
-      name: name of a builder of tensorflow-datasets, such as 'cifar10'.
-      data_dir: directory of datasets.
+      name: name of the dataset in tensorflow-datasets, such as 'cifar10'.
+      data_dir: directory of datasets; the new one becomes a subdirectory.
       shards: number of files per split.
-      pictures: the pictures of each split, such as train=[..], each uint8 [h, w, c].
+      pictures: the pictures of each split, such as train=[..]; a picture is uint8 [h, w, c].
 
     Returns:
       The directory of the dataset.

@@ -53,10 +53,13 @@ COMPILER = pathlib.Path(__file__).with_name('tpu_compiler.py')
 
 
 def predicted(line: dict[str, Any]) -> int:
-    """Returns the bytes per device that `--dry_run` predicts for a training step.
+    """Returns the memory that `--dry_run` predicts for a training step, in bytes per device.
+
+    It is printed beside the memory that the compiled step needs.
 
     Args:
-      line: the outcome of compiling the step, with its 'preset', 'microbatches' and 'remat'.
+      line: a line of the results, about a training step. It holds 'preset', 'microbatches' and 'remat'
+        (whether activations are recomputed).
     """
     from drl_tf.cli import parsing
     from drl_tf.core.build_model import build_model
@@ -67,7 +70,7 @@ def predicted(line: dict[str, Any]) -> int:
     return memory.needed(build_model(config))[memory.SUM]
 
 
-def outcomes(words: Sequence[str], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def _outcomes(words: Sequence[str], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Compiles the training step and the sampler of a preset for a TPU.
 
     A training step that needs too much memory is compiled again with twice the microbatches, until it fits.
@@ -145,7 +148,7 @@ def check_compiler(options: argparse.Namespace) -> None:
     """Checks the options --python and --results of this program.
 
     Args:
-      options: options of this program.
+      options: the parsed options, with attributes `python` and `results`.
 
     Raises:
       UserError: the interpreter lacks jax or libtpu, or the results cannot be written.
@@ -166,12 +169,8 @@ def _read(path: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in pathlib.Path(path).read_text(encoding='utf-8').splitlines()]
 
 
-def table(lines: Iterable[dict[str, Any]]) -> str:
-    """Returns a Markdown table of compilations, with the memory that they need and the predicted one.
-
-    Args:
-      lines: outcomes of compilations, from `outcomes`; of equal programs, the last one counts.
-    """
+def _table(lines: Iterable[dict[str, Any]]) -> str:
+    """Returns a Markdown table of outcomes with memory; of equal programs, the last one counts."""
     rows = [
         '| preset | program | images | in parts of | compiles | seconds | GiB needed of 16 | of that the '
         'program | GiB predicted |'
@@ -207,13 +206,13 @@ def _cells(line: dict[str, Any]) -> list[Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Compiles the programs that the command line names, or prints the table of those compiled before.
+    """Compiles the programs that the command line names; with --table, prints the results as a table.
 
     Args:
       argv: the words of the command line; None: `sys.argv[1:]`.
 
     Returns:
-      The exit code: 0 if no option was wrong, also if a program did not compile.
+      The exit code: 0 if no option was wrong, even if a program did not compile.
     """
     parser = _parser()
     options, words = parser.parse_known_args(argv)
@@ -222,14 +221,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             f'--results={options.results} is not there: give the file that a command without --table wrote'
         )
     if options.table:
-        print(table(_read(options.results)))
+        print(_table(_read(options.results)))
         return 0
     if not options.python:
         parser.error('give --python, the interpreter that compiles, or --table')
     try:
         check_compiler(options)
         for preset in [words] if words else map(str.split, PRESETS):
-            for line in outcomes(preset, options):
+            for line in _outcomes(preset, options):
                 shown = {name: value for name, value in line.items() if name != 'sha256'}
                 print(json.dumps(shown), flush=True)
     except (UserError, flags.Error, OSError) as error:

@@ -17,7 +17,7 @@ _SIZES = ('argument', 'output', 'alias', 'temp', 'generated_code')
 _WANTED = re.compile(r'Used ([\d.]+)([KMGT]?) of')
 
 
-def compiled(text: str, topology: str) -> dict[str, Any]:
+def _compiled(text: str, topology: str) -> dict[str, Any]:
     """Compiles a StableHLO module for one TPU core.
 
     Args:
@@ -59,15 +59,19 @@ def compiled(text: str, topology: str) -> dict[str, Any]:
 
 
 def without_copies(text: str) -> str:
-    """Replaces the operation `mhlo.copy`, which is not StableHLO, in the text of a module."""
+    """Returns the text of a module without the operation `mhlo.copy`, which is not valid StableHLO."""
     return re.sub(r'\bmhlo\.copy\b', 'stablehlo.optimization_barrier', text)
 
 
 def refusal(message: str) -> dict[str, Any]:
-    """Returns the outcome of a failed compilation, read from the compiler's message.
+    """Returns the outcome of a failed compilation.
+
+    Args:
+      message: the error message of the compiler.
 
     Returns:
-      {'error': start of the message} and, if memory was short, 'bytes', the memory that would be needed.
+      {'error': start of the message}. If the program needs more memory than there is, also 'bytes', the
+      memory that it needs.
     """
     found: dict[str, Any] = {'error': message[:1000]}
     wanted = _WANTED.search(message)
@@ -84,4 +88,4 @@ if __name__ == '__main__':
         JAX_PLATFORMS='cpu',
     )
     with open(sys.argv[1], encoding='utf-8') as file:
-        print(json.dumps(compiled(file.read(), sys.argv[2])))
+        print(json.dumps(_compiled(file.read(), sys.argv[2])))

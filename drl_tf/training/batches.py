@@ -21,12 +21,12 @@ def training_batches(config: Config, step: int) -> tf.data.Dataset | tf.distribu
 
     Args:
       config: the configuration of the run: dataset, batch size and seed.
-      step: number of training steps that are done; their batches are skipped.
+      step: number of training steps that are done; the batches of these steps are skipped.
 
     Returns:
-      Dataset of images, float32 [batch, H, W, C] in [-1, 1]. For a model with classes, of pairs (images,
-      labels); a label is the class + 1, or 0 for no class, int32 [batch]. With several workers, each worker
-      gets its own part of each batch.
+      Dataset of batches of images, float32 [batch, H, W, C] in [-1, 1]. For a model with classes, it holds
+      pairs (images, labels); a label is the class + 1, or 0 for no class, int32 [batch]. With several
+      workers, each worker gets its own part of each batch.
     """
     return workers.everywhere(lambda: _batches(config, step))
 
@@ -34,7 +34,7 @@ def training_batches(config: Config, step: int) -> tf.data.Dataset | tf.distribu
 def show_batches(
     batches: tf.data.Dataset | tf.distribute.DistributedDataset, config: Config, step: int, workdir: str
 ) -> None:
-    """Writes `samples/data.png` in the workdir: a grid of the first training images after a step.
+    """Writes `samples/data.png` in the workdir: a grid of the images on which the next steps train.
 
     Args:
       batches: the dataset that `training_batches(config, step)` returned.

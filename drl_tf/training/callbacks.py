@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Action = Callable[[int, Any], None]
 
 
-class Periodic(keras.callbacks.Callback):
+class _Periodic(keras.callbacks.Callback):
     """Keras callback that calls a function every few training steps, and after the last step.
 
     If Keras runs several steps per call (`steps_per_execution`), `every` must be a multiple of their number.
@@ -56,24 +56,26 @@ def in_order(
     """Returns the callbacks of a training run, in the order in which they must run.
 
     The order: stop, check for divergence, measure time, log, draw samples, save, score, write `report.html`.
+    The check comes before all callbacks that write, so a model that diverged is not saved.
 
-    So nothing is written after a divergence. If training stops early, nothing is logged: the checkpoint
-    stores the running means, and the next run continues them.
+    If training stops before its last step, the samples are drawn and the checkpoint is saved, but no line is
+    added to the log: the checkpoint stores the running means, and the resumed run continues them.
 
     Args:
       model: the model to train, with its optimizers.
-      task: the configuration, the workdir, and the objects that write its files.
+      task: the run: its workdir, and the objects that write files there.
       step: number of training steps that are done.
-      end: the callback that stops training.
-      watch: pair of the callback that measures time, and the number of steps between checks for divergence.
+      end: the callback that stops training; it comes first in the result.
+      watch: pair of the stopwatch, a callback that measures the time in steps, and the number of steps
+        between checks for divergence.
     """
     config = model.config
     options = config.training
     stopwatch, look_every = watch
     run = task.run
 
-    def periodic(every: int, action: Action, at_stop: bool = True) -> Periodic:
-        return Periodic(every, step, options.train_steps, action, at_stop)
+    def periodic(every: int, action: Action, at_stop: bool = True) -> _Periodic:
+        return _Periodic(every, step, options.train_steps, action, at_stop)
 
     actions = [
         end,

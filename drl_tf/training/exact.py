@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 def store_images(config: Config, workdir: str, run: Any) -> dict[str, str]:
     """Stores the training images in a checkpoint at step 0, for a run with --energy=exact.
 
-    Exact energies are computed from the stored images; there is nothing to train. A checkpoint that exists
-    stays as it is.
+    Exact energies are computed from the stored images, so there is nothing to train. If the workdir already
+    has a checkpoint of this configuration, the checkpoint is left unchanged.
 
     Args:
       config: the configuration, with --energy=exact.
       workdir: the run's directory.
-      run: an object with the methods of `Run`, which reads and writes the files of the workdir. With several
-        workers, it works on the chief (the first worker).
+      run: reads and writes the files of the workdir; an object with the methods of `Run`. With several
+        workers, its methods run on the chief (the first worker).
 
     Returns:
       Lines to print, {label: text}: the number of images, and the path of the checkpoint.
@@ -48,20 +48,14 @@ def store_images(config: Config, workdir: str, run: Any) -> dict[str, str]:
         stored = len(images)
         with devices.strategy().scope():
             model = compiled_model(config)
-            hold(model, images, labels)
+            _hold(model, images, labels)
         run.save_config(config)
         checkpoint.save(model, workdir)
     return {'exact energies': f'of {stored:,} images', 'checkpoints': checkpoint.directory(workdir)}
 
 
-def hold(model: RecoveryLikelihood, images: np.ndarray, labels: np.ndarray) -> None:
-    """Stores training images in a model with --energy=exact.
-
-    Args:
-      model: the model.
-      images: uint8 [N, H, W, C].
-      labels: class + 1 of each image, or 0 for no class, int32 [N].
-    """
+def _hold(model: RecoveryLikelihood, images: np.ndarray, labels: np.ndarray) -> None:
+    """Stores images, uint8 [N, H, W, C], and labels, class + 1 or 0, in a model with --energy=exact."""
     for pair in model.averages:
         for network in pair:
             network.hold(pixels.from_levels(np.float32(images)), labels)

@@ -22,15 +22,16 @@ _LEARNING_RATES = (1e-8, 1)
 class Fitting:
     """Trains a model in one or more calls of `fit`, and counts the training steps.
 
-    A call with another batch size or learning rate than the call before resets the optimizers.
+    If the batch size or the learning rate differs from that of the previous call, the optimizers are reset.
 
     Args:
       model: the model to train.
       step: number of steps for which the model is already trained.
-      beginning: where the weights come from, a dict that `provenance.beginning` returned.
+      beginning: where the weights come from, a dict with the keys of `serving.provenance.BEGINNING`, such as
+        'origin' and 'fitted_steps' (steps in earlier calls of `fit`).
 
     Attributes:
-      recipe: the training options of the model's configuration when it was given.
+      recipe: the training options in the configuration of the model, as they were before the first call.
     """
 
     def __init__(self, model: RecoveryLikelihood, step: int, beginning: Mapping[str, Any]):
@@ -48,19 +49,20 @@ class Fitting:
 
     @property
     def beginning(self) -> dict[str, Any]:
-        """Where the weights come from: the dict given to the constructor, brought up to date.
+        """Where the weights come from: the dict given to the constructor, with two entries kept up to date.
 
-        'fitted_steps', the number of steps of `fit`, includes those of a running call. 'heights', the
-        constants log Z of the noise levels, is None once `fit` has changed the weights.
+        - 'fitted_steps': the number of steps taken by `fit`, including those of a running call.
+        - 'heights': log Z, the normalizing constant of each noise level; None once `fit` has changed the
+          weights.
         """
         fitted = self._beginning['fitted_steps'] + self._taken
         heights = None if self._taken else self._beginning['heights']
         return {**self._beginning, 'fitted_steps': fitted, 'heights': heights}
 
     def forget_heights(self) -> None:
-        """Sets the entry 'heights' of `beginning`, log Z of each noise level, to None.
+        """Sets `beginning['heights']`, the constants log Z of the noise levels, to None.
 
-        Call this after you replace the weights: log Z belongs to the former weights.
+        Call this after you replace the weights, because the constants are known for the former weights only.
         """
         self._beginning['heights'] = None
 
@@ -70,12 +72,12 @@ class Fitting:
         return 0 if self._start is None else self.model.step - self._start
 
     def batch_size(self, batch_size: int | None, data: GivenData) -> int:
-        """Checks a batch size, or chooses one if it is None.
+        """Checks the batch size that a user gave to `fit`, or chooses one if it is None.
 
         Args:
-          batch_size: images per step. None: that of the dataset, if the user gave a dataset of batches; else
-            that of the configuration, or the number of images if that is smaller, rounded down to a multiple
-            of the option `microbatches`.
+          batch_size: images per step; None: choose it. If the user gave a dataset of batches, their size is
+            chosen; else the smaller one of the configuration's batch size and the number of images, rounded
+            down to a multiple of the option `microbatches`.
           data: the images to train on.
 
         Returns:
@@ -98,7 +100,10 @@ class Fitting:
         return batch_size
 
     def learning_rate(self, learning_rate: float | None) -> float:
-        """Checks a learning rate, and returns it; None becomes the learning rate of the configuration.
+        """Checks the learning rate that a user gave to `fit`, and returns it.
+
+        Args:
+          learning_rate: the learning rate; None: that of the configuration.
 
         Raises:
           UserError: `learning_rate` is no number from 1e-8 to 1.
@@ -115,16 +120,17 @@ class Fitting:
           data: the images.
           batch_size: images per step, checked by the method `batch_size`.
           learning_rate: Adam's learning rate, checked by the method `learning_rate`.
-          **options: epochs, verbose, steps_per_epoch and callbacks, as in Keras `fit`. The last two must be
-            given. With steps_per_epoch=None, an epoch is one pass over the images.
+          **options: arguments of Keras `fit`. `callbacks` (a list) and `steps_per_epoch` must be given;
+            `epochs` and `verbose` may be. With steps_per_epoch=None, an epoch is one pass over the images.
 
         Returns:
           The Keras `History`: the mean of each logged value over each epoch.
 
         Raises:
-          UserError: the energies are exact, an image of a dataset is out of range, or there are too few
-            images.
-          DivergenceError: training diverged; the weights and the step are those from before the call.
+          UserError: the model has exact energies (--energy=exact), which cannot be trained; an image of a
+            dataset is out of range; or, with steps_per_epoch=None, the dataset has no end or holds fewer
+            images than one batch.
+          DivergenceError: training diverged; the weights and the step are again those before the call.
         """
         config = self.model.config
         if config.network.energy == 'exact':

@@ -42,11 +42,11 @@ class GivenData:
     shuffled: bool = False
 
     def batches(self, batch_size: int, seed: int) -> tf.data.Dataset:
-        """Returns an endless dataset of batches.
+        """Returns an endless dataset of batches, which goes through the images again and again.
 
         Args:
           batch_size: images per batch.
-          seed: seed of the order of the images; not used if `shuffled` is False.
+          seed: seed of the random order of the images; not used if `shuffled` is False.
 
         Returns:
           Dataset of images, float32 [batch_size, H, W, C]; for a model with classes, of pairs (images,
@@ -73,18 +73,19 @@ class GivenData:
 
 
 def given(inputs: Inputs, images: Any, labels: Any) -> GivenData:
-    """Checks the images and labels that a user gave to `fit`, and returns them.
+    """Checks the images and labels that a user gave to `fit`, and makes a `GivenData` of them.
 
     Args:
-      inputs: the checks of the model's inputs, for its image shape and number of classes.
-      images: array, uint8 or floats in [-1, 1], [n, H, W, C]; or a `tf.data.Dataset`. Its elements are
-        images, or pairs (image, class) for a model with classes; single ones or batches.
-      labels: class of each image from 0, or -1 for no class, [n]. None for a model without classes, or if
-        `images` is a dataset.
+      inputs: checks inputs of the model; it knows the image shape and the number of classes.
+      images: array, uint8 or floats in [-1, 1], [n, H, W, C]; or a `tf.data.Dataset` of single images or of
+        batches of images. If the model has classes, the dataset holds pairs (image, class) or batches of
+        such pairs.
+      labels: class of each image, counted from 0, or -1 for no class, [n]. None if the model has no classes,
+        or if `images` is a dataset.
 
     Raises:
-      UserError: an argument has a wrong shape or type or is out of range. Values in a dataset are checked
-        later, when they are read.
+      UserError: an argument has a wrong shape or type or is out of range. The values in a dataset are
+        checked later, when they are read.
     """
     has_classes = bool(inputs.config.data.num_classes)
     if isinstance(images, tf.data.Dataset):
@@ -103,9 +104,10 @@ def held_out(inputs: Inputs, data: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """Checks the argument `validation_data` of `fit`, and returns it as arrays.
 
     Args:
-      inputs: the checks of the model's inputs, for its image shape and number of classes.
-      data: images [n, H, W, C], uint8 or floats in [-1, 1]; a tuple (images, classes); or a finite
-        `tf.data.Dataset` of images or of such pairs, single or in batches.
+      inputs: checks inputs of the model; it knows the image shape and the number of classes.
+      data: one of three forms. An array of images, uint8 or floats in [-1, 1], [n, H, W, C]. A tuple
+        (images, classes) of arrays. A finite `tf.data.Dataset` of images or of pairs (image, class), single
+        ones or batches.
 
     Returns:
       Pair of the images, float32 [n, H, W, C] in [-1, 1], and their classes, int32 [n], -1 for no class. The
@@ -127,7 +129,7 @@ def arrays(inputs: Inputs, images: tf.data.Dataset) -> tuple[np.ndarray, np.ndar
     """Reads a whole dataset of images into memory.
 
     Args:
-      inputs: the checks of the model's inputs, which know whether the model has classes.
+      inputs: checks inputs of the model; here it only tells whether the model has classes.
       images: dataset of single images, float32 [H, W, C]; for a model with classes, of pairs (image, label),
         where the label is the class + 1, or 0 for no class.
 
@@ -186,9 +188,9 @@ def _checked(config: Any, image: tf.Tensor, label: tf.Tensor | None = None) -> A
 
 @contextlib.contextmanager
 def refused_values() -> Iterator[None]:
-    """Context manager around reading the user's dataset: makes errors about its values clear.
+    """Context manager for reading the user's dataset: makes errors about values out of range short.
 
-    TensorFlow's error about an image or a label out of range becomes a UserError.
+    TensorFlow's long error about an image or a label out of range becomes a `UserError` of one line.
     """
     try:
         yield

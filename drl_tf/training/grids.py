@@ -21,41 +21,42 @@ _GRID_IMAGES = 100
 _GRID_POINTS = 4096
 
 
-def grid_images(config: Config) -> int:
+def _grid_images(config: Config) -> int:
     """Returns how many images a grid shows: 100; or 4,096 if the data are points of the plane."""
     return _GRID_POINTS if config.planar else _GRID_IMAGES
 
 
 def data_grid(batches: tf.data.Dataset, config: Config) -> np.ndarray:
-    """Arranges the first images of a dataset in a grid.
+    """Arranges the first 100 images of a dataset in a grid.
 
     Args:
       batches: dataset of batches of images, float32 [batch, H, W, C] in [-1, 1], or of pairs (images,
         labels).
-      config: the configuration of the run.
+      config: the configuration of the run. If its data are points of the plane, the first 4,096 points are
+        drawn in one picture.
 
     Returns:
       The images in rows and columns, uint8 [rows, columns, H, W, C].
     """
-    images = batches.map(lambda images, *labels: images).unbatch().take(grid_images(config))
+    images = batches.map(lambda images, *labels: images).unbatch().take(_grid_images(config))
     return pictures.square(pictures.kept(np.stack(list(images))))
 
 
 def sample_grid(model: RecoveryLikelihood, run: Run) -> Callable[[int, Any], None]:
-    """Returns a function that samples images and writes a grid of them to `samples/<step>.png`.
+    """Returns a function that draws samples and writes a grid of them to `samples/<step>.png`.
 
     Args:
-      model: the model in training; its averaged weights are used.
+      model: the model in training; the samples are drawn with its averaged weights.
       run: writes the files of the workdir.
 
     Returns:
-      A function of (step, logs): the number of training steps done, for the file name; and a second argument
-      that it does not use.
+      A function of (step, logs), which training calls between two steps. step: number of training steps
+      done, for the file name. logs: not used.
     """
 
     def write(step: int, logs: Any) -> None:
         with model.ema_network.converged():
-            request = SampleRequest.of(model.config, grid_images(model.config))
+            request = SampleRequest.of(model.config, _grid_images(model.config))
             images = np.concatenate(list(drawing.batches(model, request)))
         num_classes = model.config.data.num_classes
         captions = pictures.turn_captions(len(images), num_classes)

@@ -22,14 +22,14 @@ def _number(value: float) -> float | None:
 
 
 def numbers(logs: Mapping[str, float]) -> dict[str, float | None]:
-    """Converts logged values, {name: number}, for JSON: values that are not finite become None."""
+    """Converts logged values, {name: number}, for JSON, which lacks NaN and infinities: they become None."""
     return {name: _number(value) for name, value in logs.items()}
 
 
 def by_level(model: RecoveryLikelihood) -> dict[str, list[float | None]]:
     """Returns the mean of each logged value, such as the loss, at each noise level.
 
-    The means begin when the last line of the log was written.
+    The means are over the training steps since the last line of the log.
 
     Args:
       model: the model in training.
@@ -47,10 +47,11 @@ def by_level(model: RecoveryLikelihood) -> dict[str, list[float | None]]:
 
 
 class MetricsLog:
-    """A function of (step, logs) that writes a line to `metrics.jsonl`, and the same values for TensorBoard.
+    """Callable that writes a line to `metrics.jsonl`, and the same values for TensorBoard.
 
-    `step` is the number of training steps done; `logs` are the values that Keras logs, {name: number}. The
-    constructor removes lines of steps after `first_step`, which an interrupted run left behind.
+    Training calls it with (step, logs): the number of training steps done, and the values that Keras logs,
+    {name: number}. The constructor removes lines of steps after `first_step`, which an interrupted run left
+    behind.
 
     Args:
       model: the model in training.

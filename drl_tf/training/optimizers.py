@@ -20,16 +20,15 @@ _LAST_RATE = 0.01
 
 
 class WarmupAndDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Learning rate schedule: a linear warm-up, then a constant rate; a cosine decay if it is wanted.
-
-    The rate after n steps is peak * min(1, (n + ahead) / steps). With a decay, it is multiplied by a cosine
-    factor, which falls from 1 at step 0 to 0.01 at step `decay_steps`, and stays there.
+    """Learning rate schedule: a linear warm-up, then a constant rate; optionally times a cosine decay.
 
     Args:
       peak: the learning rate after the warm-up, without decay.
       steps: number of steps of the warm-up; 0: none.
-      ahead: by how many steps the warm-up is ahead of the training step.
-      decay_steps: number of steps of the decay; 0: no decay.
+      ahead: number of steps by which the warm-up starts further on: after n training steps, the rate without
+        decay is peak * min(1, (n + ahead) / steps).
+      decay_steps: number of steps of the decay, from step 0 on; 0: no decay. The rate is multiplied by a
+        cosine factor, which falls from 1 at step 0 to 0.01 at step `decay_steps`, and stays at 0.01.
     """
 
     def __init__(self, peak: float, steps: int, ahead: int = 1, decay_steps: int = 0):
@@ -56,23 +55,24 @@ class WarmupAndDecay(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def compiled_model(config: Config, attempt: int = 0) -> RecoveryLikelihood:
-    """Builds a model with optimizers; its initial weights depend on the option `seed`.
+    """Builds a model with optimizers; its initial weights are drawn with the option `seed`.
 
     Args:
       config: the configuration.
-      attempt: how often training has diverged and gone back to an earlier checkpoint. Each time, the learning
-        rates are multiplied by the option `rollback_factor`.
+      attempt: number of times that training has diverged and gone back to an earlier checkpoint. The
+        learning rates are multiplied by the option `rollback_factor` once for each of them.
     """
     keras.utils.set_random_seed(config.training.seed)
     return compile_model(build_model(config, attempt))
 
 
 def compile_model(model: RecoveryLikelihood) -> RecoveryLikelihood:
-    """Gives a model new optimizers, and returns the model.
+    """Gives a model new Adam optimizers with the learning rates of its configuration; returns the model.
 
-    For each time that training has diverged and gone back to an earlier checkpoint, the learning rates are
-    multiplied by the option `rollback_factor`. The warm-up of the initializer's learning rate starts at 5 %
-    of its peak, as in CDRL (cooperative diffusion recovery likelihood).
+    The learning rates are multiplied by the option `rollback_factor` once for each of the `model.attempt`
+    times that training has diverged and gone back to an earlier checkpoint. If the model has an initializer
+    (a second network, which proposes the start of the chains), its warm-up starts at about 5 % of the peak,
+    as in CDRL (cooperative diffusion recovery likelihood).
     """
     config = model.config
     options = config.training

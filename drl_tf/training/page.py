@@ -17,10 +17,11 @@ _SHARE = 0.01  # Largest share of the training time that goes into the page.
 
 
 class Page:
-    """A function of (step, logs) that writes `report.html` from the files of a run; it uses neither argument.
+    """Callable that writes `report.html` from the files of a run.
 
-    With several workers, only the chief (the first worker) writes. Calls are skipped so that writing takes at
-    most 1 % of the time. An error gives a warning, and training goes on.
+    Training calls it with (step, logs), as it calls other actions, but both arguments are ignored. Some
+    calls write nothing, so that writing takes at most 1 % of the time. If writing fails, a warning is logged
+    and training goes on. With several workers, only the chief (the first worker) writes.
 
     Args:
       workdir: the run's directory.

@@ -22,8 +22,8 @@ _BAR = '{desc}{percentage:3.0f}%|{bar:20}|'
 class Stopwatch(keras.callbacks.Callback):
     """Keras callback that measures the time within training steps.
 
-    The first step, which compiles, does not count. In the list of callbacks, put the stopwatch after the
-    check for divergence: this check waits until the device has finished the steps.
+    The first step is not counted, because it compiles. In the list of callbacks, put the stopwatch after the
+    check for divergence, which waits until the device has finished the steps.
 
     Attributes:
       seconds: the time in steps so far.
@@ -43,17 +43,18 @@ class Stopwatch(keras.callbacks.Callback):
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """Keras callback and context manager that shows steps, images per second, time left, and the loss.
+    """Keras callback that shows a progress bar: steps, images per second, time left, and the loss.
 
-    During the first step, the bar shows 'compiling'. Images per second count the time within later steps
-    only; the time left includes work between steps, such as drawing samples.
+    It is a context manager too: call Keras `fit` in its `with` block, which opens and closes the bar. During
+    the first step, the bar shows 'compiling'. The images per second count only the time within the later
+    steps. The time left includes work between steps, such as drawing samples.
 
     Args:
       config: the configuration.
       first_step: number of steps that were done when training began.
-      look_every: number of steps between updates of the loss.
+      look_every: number of steps after which the shown loss is updated.
       time_limit: the time limit, which may end training before the last step.
-      stopwatch: measures the time within steps.
+      stopwatch: measures the time within steps; a callback that must run before this one.
       clock: function that returns the time in seconds.
     """
 

@@ -34,10 +34,10 @@ _FEW = 500  # Of fewer pictures than these a model is likely to learn copies.
 
 
 def data_scale(data: Data, workdir: str, init_from: str | None) -> tuple[tuple[float, ...], float]:
-    """Returns mean and standard deviation of the training images, scaled to [-1, 1].
+    """Returns mean and standard deviation of the pixels of the training images, whose values are in [-1, 1].
 
-    Preconditioned energies need both. They come from the configuration of the run in `workdir`; if there is
-    none, of the run in `init_from`; else they are measured on the images.
+    Models with --energy=preconditioned need both numbers. If `workdir` holds a run, they are read from its
+    configuration; else from that of the run in `init_from`; without either run, the images are measured.
 
     Args:
       data: the options of the dataset.
@@ -57,16 +57,16 @@ def data_scale(data: Data, workdir: str, init_from: str | None) -> tuple[tuple[f
 def steps_for_pictures(config: Config, workdir: str) -> dict[str, int]:
     """Chooses the number of training steps for the user's own pictures; warns if there are fewer than 500.
 
-    With --train_steps=0, a new run uses each picture about 200 times, in 2,000 to 20,000 steps, and the
-    learning rate falls until the last step. A run that is resumed keeps its number of steps.
+    A number is chosen only with --train_steps=0. A new run then uses each picture about 200 times, but takes
+    at least 2,000 and at most 20,000 steps. A resumed run keeps its number of steps.
 
     Args:
-      config: the configuration, of a dataset of pictures.
+      config: the configuration, with the dataset of these pictures.
       workdir: the run's directory.
 
     Returns:
-      New values of options, {'train_steps': number of steps, 'decay_steps': step at which the learning rate
-      has fallen}. {} if --train_steps is above 0: nothing changes.
+      The options to change, {'train_steps': number of steps, 'decay_steps': step at which the decay of the
+      learning rate ends}; by default, this is the last step. {} if --train_steps is above 0.
     """
     count = pipeline.count_images(config.data, 'train')
     if count < _FEW:
@@ -90,10 +90,10 @@ def steps_for_pictures(config: Config, workdir: str) -> dict[str, int]:
 def starting_step(
     model: RecoveryLikelihood, run: Run, workdir: str, init_from: str | None, weights: str
 ) -> int:
-    """Loads the weights to start from, and returns the number of steps that are done.
+    """Loads the weights to start from, and returns the number of training steps that are done.
 
-    The weights come from the newest checkpoint in the workdir. If there is none, the step is 0, and the
-    weights are those of `init_from`, or else stay the initial ones.
+    The newest undamaged checkpoint in the workdir is restored. Without any checkpoint, the result is 0, and
+    the model gets the weights of the run in `init_from`; if this is None, it keeps its initial weights.
 
     Args:
       model: the model to train, with its optimizers.
@@ -104,7 +104,7 @@ def starting_step(
       weights: which weights of `init_from` to take: 'ema' (averages) or 'raw'.
 
     Raises:
-      UserError: no checkpoint is undamaged, or the weights of `init_from` do not fit the model.
+      UserError: all checkpoints are damaged, or the weights of `init_from` do not fit the model.
     """
     config = model.config
     if run.steps():

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 
 class Scores:
-    """A function of (step, logs) that scores samples of a model in training, and keeps the best checkpoint.
+    """Callable that scores samples of a model in training, and keeps the checkpoint with the best score.
 
-    `step` is the number of training steps done; `logs` is not used. The samples are drawn with the averaged
-    weights; the best checkpoint has the lowest Fréchet distance. Each score is a line of `evaluations.jsonl`.
-    If a signal interrupts the scoring, the samples stay, and the resumed run finishes the score.
+    Training calls it with (step, logs): the number of training steps done, and a value that is not used. The
+    samples are drawn with the averaged weights. The best checkpoint has the lowest Fréchet distance. Each
+    call adds a line with the scores to `evaluations.jsonl`. If SIGINT or SIGTERM interrupts the scoring, the
+    samples drawn so far stay in the workdir, and the resumed run finishes the score.
 
     Args:
       model: the model in training.
@@ -32,7 +33,7 @@ class Scores:
       workdir: the run's directory.
       first_step: number of steps that were done when training began; lines of later steps are removed from
         `evaluations.jsonl`.
-      end: the callback that knows whether a signal came.
+      end: the callback that stops training; it tells whether SIGINT or SIGTERM came.
     """
 
     def __init__(self, model: RecoveryLikelihood, run: Run, workdir: str, first_step: int, end: StopAtEnd):
@@ -45,11 +46,13 @@ class Scores:
         run.drop_lines_after(SCORES, first_step)
 
     def catch_up(self, step: int) -> None:
-        """Scores the model at the step at which training resumes, if this score is due and missing.
+        """Computes the score that an interrupted run left out, if there is one; call this before training.
+
+        A score is due at multiples of the option `evaluate_every`, and at the last step.
 
         Args:
-          step: number of training steps that are done. A score is due at multiples of the option
-            `evaluate_every`, and at the last step.
+          step: the step from which training resumes. If its score is due but not in `evaluations.jsonl`, the
+            model is scored.
         """
         is_last = step == self.model.config.training.train_steps
         due = step and (is_last or step % self.options.evaluate_every == 0)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class TimeLimit:
-    """A time limit that starts to run at the first call of `is_up`.
+    """A time limit, whose time starts at the first call of `is_up`.
 
     Args:
       seconds: the limit; 0: no limit.
@@ -46,7 +46,7 @@ class TimeLimit:
 class StopAtEnd(keras.callbacks.Callback):
     """Keras callback that ends training after the last step, when the time is up, or on a signal.
 
-    With several workers, all end at the same step, whichever worker got the signal: every `ask_every` steps,
+    Several workers end at the same step, even if only one of them got the signal: every `ask_every` steps,
     they tell each other whether to stop.
 
     Args:
@@ -54,7 +54,8 @@ class StopAtEnd(keras.callbacks.Callback):
       last_step: number of the last step of training.
       time_limit: the time limit.
       signals: notes the signals that this worker gets.
-      ask_every: number of steps between these exchanges; a single worker checks after each step.
+      ask_every: number of steps after which several workers ask each other; a single worker checks after
+        each step.
     """
 
     def __init__(
@@ -76,10 +77,10 @@ class StopAtEnd(keras.callbacks.Callback):
         return any(workers.exchange(self.time_limit.is_up() or bool(self.signals.number)))
 
     def raise_if_asked(self, step: int) -> None:
-        """Raises `Interrupted` if any worker got a signal; call this once the step is saved.
+        """Raises `Interrupted` if any worker got a signal to stop; call this after saving a checkpoint.
 
         Args:
-          step: the number of the saved step, for the message.
+          step: training step of the checkpoint, for the message.
         """
         number = next(filter(None, workers.exchange(self.signals.number)), None)
         if number:
@@ -95,18 +96,18 @@ def stop_on_divergence(
 ) -> Callable[[int, Mapping[str, float]], None]:
     """Returns a function that raises `DivergenceError` if training has diverged.
 
-    Training has diverged if a loss, gradient or weight is not finite, or if the loss exceeds the option
-    `max_loss`. Before it raises, the function writes the logged values and their means at each noise level to
-    `diverged-<step>.json`.
+    Training has diverged if a loss, gradient or weight was not finite at any step, or if the loss exceeded
+    the option `max_loss`. Before the function raises, it writes the logged values and their means at each
+    noise level to `diverged-<step>.json`.
 
     Args:
       model: the model in training.
       run: writes the files of the workdir.
-      workdir: the run's directory, for the message.
+      workdir: the run's directory, named in the error message.
 
     Returns:
-      A function of (step, logs): the number of training steps done, and the values that Keras logs, {name:
-      number}.
+      A function of (step, logs), which training calls between two steps. step: number of training steps
+      done. logs: the values that Keras logs, {name: number}.
     """
 
     def check(step: int, logs: Mapping[str, float]) -> None:

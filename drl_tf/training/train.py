@@ -44,17 +44,18 @@ def train(
 ) -> dict[str, str]:
     """Trains a model, or resumes its training.
 
-    With the option energy='exact', nothing is trained: the training images are stored.
+    With the option energy='exact', the training images are stored and nothing is trained.
 
     Only one process at a time may use a workdir. With several workers, only the chief (the first worker)
-    writes there.
+    writes to the workdir.
 
     Args:
       config: the configuration.
-      workdir: directory for checkpoints, samples and logs. A run that is there is resumed.
-      init_from: the workdir of another run, whose weights a new run starts from; None: random weights.
+      workdir: directory for checkpoints, samples and logs. If it holds a run, this run is resumed.
+      init_from: the workdir of another run; a new run starts from its weights. None: random weights.
       weights: which weights of `init_from` to take: 'ema' (averages) or 'raw'.
-      restart: whether to begin a new run. A run in the workdir is then moved to <workdir>.1 (or .2, ...).
+      restart: whether to begin a new run even if the workdir holds one; the old run is moved to <workdir>.1
+        (or .2, ...).
 
     Returns:
       Lines to print, {label: text}: the last step, the paths of the files, and the time.
@@ -63,7 +64,7 @@ def train(
       UserError: the workdir is in use or holds a run of another configuration, or `init_from` does not fit.
       DivergenceError: the loss is not finite or too large, and going back to earlier checkpoints did not
         help.
-      Interrupted: a signal came; the step was finished and saved.
+      Interrupted: SIGINT or SIGTERM came; training finished the current step and saved a checkpoint.
 
     Example:
       train(config, 'runs/digits')
@@ -91,7 +92,7 @@ def train(
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What to train: the configuration, the directory, and where the first weights come from.
+    """A training run: the configuration, the directory, and where the first weights come from.
 
     Attributes:
       config: the configuration.
@@ -149,10 +150,11 @@ def _attempt(task: Task, attempt: int, time_limit: TimeLimit, stopwatch: Stopwat
     with devices.strategy().scope():
         model = compiled_model(config, attempt)
         step = resume.starting_step(model, task.run, workdir, task.init_from, task.weights)
-    if step % options.steps_per_execution:
+    at_once = options.steps_per_execution
+    if step % at_once:
         raise UserError(
-            f'--steps_per_execution={options.steps_per_execution} must divide {step}, the step that '
-            f'{workdir} resumes from'
+            f'--steps_per_execution={at_once} must divide {step}, the step that {workdir} resumes from: '
+            f'give --steps_per_execution={math.gcd(at_once, step)}'
         )
     images = training_batches(config, step)
     task.run.save_config(config)

@@ -23,23 +23,25 @@ Labelled = tuple[np.ndarray, np.ndarray | None]
 
 
 class Validation(keras.callbacks.Callback):
-    """Keras callback that scores held-out images after an epoch, and adds the scores to the logs.
+    """Keras callback that scores the model on held-out images after an epoch, and adds scores to the logs.
 
     All scores use the averaged weights:
 
     - 'val_energy': the mean energy of the held-out images.
-    - 'val_energy_gap': this mean minus the mean energy of training images; it rises if the model overfits.
+    - 'val_energy_gap': 'val_energy' minus the mean energy of training images; it rises if the model
+      overfits.
     - 'val_distance': the kernel distance (KID) between features of at most 1,000 held-out images and of as
-      many samples. It is left out for fewer than 20 held-out images.
+      many samples. It is left out if there are fewer than 20 held-out images.
 
-    The features come from the network that `--mode=evaluate` uses; without this network, a warning takes the
-    place of 'val_distance'. For points of the plane, the features are the coordinates.
+    The features come from the network that `--mode=evaluate` uses. If this network is not available, the
+    constructor logs a warning, and 'val_distance' is left out. For points of the plane, the features are the
+    coordinates.
 
     Args:
       model: the `EnergyModel` in training.
       held_out: pair of images, float32 [n, H, W, C] in [-1, 1], and their classes, int32 [n]; the classes are
         None for a model without classes.
-      seen: training images and their classes, a pair of the same form.
+      seen: pair of training images and their classes, in the form of `held_out`; for 'val_energy_gap'.
       every: number of epochs from one validation to the next.
     """
 
@@ -71,9 +73,10 @@ class Validation(keras.callbacks.Callback):
 
 
 class PublicCallbacks(keras.callbacks.CallbackList):
-    """Gives the user's callbacks the public `drl_tf.EnergyModel` as their `model`.
+    """Keras callback that runs the user's callbacks with the public `drl_tf.EnergyModel` as their `model`.
 
-    Keras itself would give them the inner Keras model. At the end of an epoch, callbacks can sample and save.
+    Without it, Keras would set their `model` to the inner model that is trained, which users do not know. At
+    the end of an epoch, the user's callbacks can sample from the public model and save it.
 
     Args:
       callbacks: one Keras callback of the user, or a sequence of them.

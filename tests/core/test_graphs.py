@@ -11,6 +11,7 @@ from helpers.small_models import moved
 from helpers.tiny import TINY, call, refused
 
 from drl_tf.base.errors import UserError
+from drl_tf.cli.parsing import configuration_of
 from drl_tf.config import config
 from drl_tf.tools import kills
 from drl_tf.training import progress
@@ -57,6 +58,19 @@ def test_every_period_divides_by_the_steps_of_a_call(capsys, tiny_run):
         capsys, *TINY, *periods, f'--workdir={tiny_run}', '--train_steps=60', '--steps_per_execution=5'
     )
     assert '--steps_per_execution=5 must divide 32, the step that' in line
+    assert line.endswith('give --steps_per_execution=1')
+
+
+def test_a_preset_takes_fewer_steps_per_call_where_more_do_not_divide(tmp_path):
+    """For a new run and for one that goes on; a number that the user gives stays, and is refused."""
+    for words, at_once in (([], 10), (['--train_steps=45'], 5), (['--train_steps=45', '--log_every=7'], 1)):
+        assert configuration_of(words).training.steps_per_execution == at_once
+    with pytest.raises(UserError, match='--train_steps=45 must be a multiple of --steps_per_execution=10'):
+        configuration_of(['--train_steps=45', '--steps_per_execution=10'])
+    configuration_of(['--train_steps=45']).save(tmp_path)
+    goes_on = [f'--workdir={tmp_path}', '--mode=sample']
+    assert configuration_of([*goes_on]).training.steps_per_execution == 5
+    assert configuration_of([*goes_on, '--log_every=9']).training.steps_per_execution == 1
 
 
 TWO_REPLICAS = """

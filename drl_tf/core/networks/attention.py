@@ -42,7 +42,7 @@ class Attention(keras.layers.Layer):
             layer.build(input_shape)
 
     def affines(self) -> tuple[Affine, ...]:
-        """Returns the four dense layers: query, key, value, projection."""
+        """Returns the four dense layers, each an `Affine`: query, key, value, projection."""
         return self.query, self.key, self.value, self.project
 
     def compute_output_shape(self, input_shape: Any) -> Any:

@@ -53,10 +53,10 @@ def _add_weight(
 class Affine(keras.layers.Layer):
     """Convolution or dense layer with optional spectral normalisation.
 
-    Spectral normalisation divides the kernel W by sigma = v W u'^T, an estimate of its largest singular
-    value. One power iteration computes v = l2(u W^T) and u' = l2(v W) from a stored vector u; l2 scales to
-    length 1. Gradients flow through W only. With `starts_at_zero`, the kernel is W min(sigma, 1) / sigma:
-    small if W is.
+    Spectral normalisation divides the kernel W by an estimate sigma of its largest singular value. From a
+    stored row vector u, one power iteration computes v = l2(u W^T), u' = l2(v W) and sigma = v W u'^T, where
+    l2 scales to length 1. u and v count as constants in gradients. With `starts_at_zero`, the kernel is
+    W min(sigma, 1) / sigma, which stays small as long as W is small.
 
     Args:
       units: number of output channels.
@@ -161,9 +161,9 @@ class SpectralLayers(keras.layers.Layer):
 
     @tf.function(autograph=False)
     def converge_u(self, tolerance: float = 1e-6, max_iterations: int = 1000) -> None:
-        """Runs power iterations in each spectrally normalised layer, until u moves by at most `tolerance`.
+        """Runs power iterations in each layer until u moves by `tolerance` or less, at most `max_iterations`.
 
-        Call this before you use averaged weights: their average u does not fit their kernels.
+        Call this before you use averaged weights: the average of u does not fit the averaged kernels.
         """
         for layer in self.normalised_layers():
 
@@ -270,7 +270,7 @@ class Downsample(keras.layers.Layer):
         return (batch, height // 2, width // 2, units)
 
     def prepare(self, temb: tf.Tensor) -> list[tf.Tensor | None] | None:
-        """Returns the convolution's weights, to pass to `call` as `prepared`; None for average pooling."""
+        """Returns weights, to pass to `call` as `prepared`; None for average pooling. `temb` is ignored."""
         del temb
         return None if self.conv is None else self.conv.prepare()
 
@@ -282,7 +282,14 @@ class Downsample(keras.layers.Layer):
 
 
 def time_embedding(time: tf.Tensor, channels: int) -> tf.Tensor:
-    """Embeds noise levels, [B], as sines and cosines, float32 [B, channels], as in Transformers.
+    """Embeds noise levels as sines and cosines, like the positions of words in Transformers.
+
+    Args:
+      time: the noise levels, numbers on any scale, [B].
+      channels: length of an embedding, an even number of at least 4.
+
+    Returns:
+      The sines at `channels` / 2 frequencies, then the cosines, float32 [B, channels].
 
     Examples:
       >>> time_embedding(tf.constant([0.0]), channels=4).numpy()

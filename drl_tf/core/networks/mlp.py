@@ -15,13 +15,18 @@ _SCALE = 0.02
 class MLPNetwork(EnergyNetwork):
     """The network f(y, t) for points y of the plane, float32 [B, 1, 1, 2]: residual dense layers.
 
-    The arguments are those of `EnergyNetwork`; options about convolutions have no effect.
-
     The first layer gets the coordinates, and their sines and cosines at five wavelengths from 2 to 1/8, so
     that the network learns sharp functions too (Fourier features; Tancik et al., NeurIPS 2020).
 
     The output is divided by 50. So the first Langevin steps move y by about 0.01, the smallest noise of a
     schedule of 1,000 levels.
+
+    Args:
+      options: options of the network, a `config.Network`; those about convolutions have no effect.
+      image_shape: (1, 1, 2).
+      num_classes: number of classes; 0 for none.
+      starts_at_zero: whether f is zero before training.
+      dtype: Keras dtype policy, 'float32' or 'mixed_bfloat16'.
 
     Examples:
       >>> from drl_tf.config.model_options import Network

@@ -246,8 +246,13 @@ class UNet(SavedNetwork, keras.layers.Layer):
 class Initializer(UNet):
     """The network g(x, t) = x + UNet(x, t), which proposes where a Langevin chain starts.
 
-    x is a noisy image, and t its noise level. The arguments are those of `UNet`. Before training, g(x, t) =
-    x.
+    x is a noisy image, and t its noise level. Before training, g(x, t) = x.
+
+    Args:
+      size: widths and depth of the network, a `Size`.
+      image_shape: (H, W, C); H and W are multiples of 2^(R - 1) for a network with R resolutions.
+      num_classes: number of classes; 0 for none.
+      dtype: Keras dtype policy, 'float32' or 'mixed_bfloat16'; the result is float32.
 
     Examples:
       >>> size = Size(channels=8, mult=(1, 2), blocks=1, attention=False, dropout=0.0)

@@ -27,12 +27,8 @@ RESIZE = 'bilinear, antialiased'
 WEIGHTS = os.path.join(os.path.dirname(__file__), 'digits_classifier.npz')
 
 
-def build() -> keras.Model:
-    """Builds the classifier of digits, a small convolutional network, with random weights.
-
-    Its input is images, float32 [N, 32, 32, 1] in [-1, 1]. Its output is a dict: 'features', float32 [N, 64],
-    and 'logits' of the ten digits, float32 [N, 10].
-    """
+def _build() -> keras.Model:
+    """Builds the untrained network, [N, 32, 32, 1] in [-1, 1] to {'features': [N, 64], 'logits': [N, 10]}."""
     x = image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1))
     for channels, kernel_size, strides in ((32, 5, 2), (64, 3, 1), (64, 3, 2), (64, 3, 1), (64, 3, 2)):
         x = keras.layers.Conv2D(channels, kernel_size, strides, padding='same', use_bias=False)(x)
@@ -57,7 +53,7 @@ def load(path: str = WEIGHTS) -> keras.Model:
     Raises:
       UserError: the file of weights is missing, damaged, or of another network.
     """
-    model = build()
+    model = _build()
     try:
         with np.load(path, allow_pickle=False) as file:
             model.set_weights([file[f'arr_{index}'] for index in range(len(model.weights))])
@@ -114,7 +110,7 @@ def _resize(images: tf.Tensor) -> tf.Tensor:
 
 
 def shrink(images: tf.Tensor, factor: int) -> tf.Tensor:
-    """Averages blocks of factor x factor pixels; returns float32 [N, H / factor, W / factor, C].
+    """Averages blocks of factor x factor pixels of images: float32 [N, H / factor, W / factor, C].
 
     Args:
       images: [N, H, W, C].
@@ -169,7 +165,7 @@ def train(images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int =
     Raises:
       UserError: the images have another type or shape.
     """
-    model = build()
+    model = _build()
     image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1))
     trainer = keras.Model(image, model(augmentation()(image))['logits'])
     schedule = keras.optimizers.schedules.CosineDecay(3e-3, epochs * len(images) // batch_size)

@@ -261,7 +261,7 @@ def _flat(x: tf.Tensor) -> tf.Tensor:
 
 
 def recognises(run: Run) -> bool:
-    """Returns whether a network has trained weights, judged by how it classifies a photograph.
+    """Returns whether a network has trained weights, not random ones, by how it classifies a photograph.
 
     A trained network gives a portrait and its mirror image the same class with a high probability, and noise
     another class.

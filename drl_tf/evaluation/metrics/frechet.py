@@ -39,7 +39,11 @@ def frechet_distance(real: Any, fake: Any) -> float:
 def frechet_distance_from_moments(
     mean: Any, covariance: Any, other_mean: Any, other_covariance: Any
 ) -> float:
-    """Computes the Fréchet distance between two Gaussians, |m - m'|^2 + Tr(C + C' - 2 (C C')^(1/2)).
+    """Computes the Fréchet distance between two Gaussians from their means and covariances.
+
+    Gaussians with means m and m' and covariances C and C' have the distance
+
+        |m - m'|^2 + Tr(C + C' - 2 (C C')^(1/2)).
 
     See Heusel et al., "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium",
     equation 6, https://arxiv.org/abs/1706.08500.

@@ -11,11 +11,12 @@ from drl_tf.evaluation.metrics.features import checked
 
 
 def classifier_score(logits: Any, splits: int = 10, seed: int = 0) -> tuple[float, float]:
-    """Computes the classifier score exp E KL(p(y|x) || p(y)) from the logits of generated images.
+    """Computes the classifier score of generated images from the logits that a classifier gives them.
 
-    p(y|x) are the probabilities of the classes y of an image x. The images are divided at random into
-    splits; p(y) is the mean of p(y|x) over a split, and KL is the Kullback-Leibler divergence. See Salimans
-    et al., "Improved Techniques for Training GANs", https://arxiv.org/abs/1606.03498, section 4.
+    The images are divided at random into splits. p(y|x) is the probability of class y for an image x, and
+    p(y) its mean over the images of a split. The score of a split is exp E KL(p(y|x) || p(y)), where E is the
+    mean over its images and KL the Kullback-Leibler divergence. See Salimans et al., "Improved Techniques
+    for Training GANs", https://arxiv.org/abs/1606.03498, section 4.
 
     Args:
       logits: logits of C classes for N images, float [N, C], N at least `splits`.

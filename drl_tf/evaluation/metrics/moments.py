@@ -11,17 +11,21 @@ from drl_tf.evaluation.metrics.features import checked
 class Moments:
     """Accumulates mean and unbiased covariance of features over batches, in float64.
 
-    The update is stable: S + S' + (m - m')(m - m')^T n n' / (n + n') merges the scatters S and S' of n and n'
-    features with means m and m'. See Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for
-    Computing Sample Variances", 1979, equation 2.1.
+    The scatter S of n features with mean m is the sum of (x - m)(x - m)^T over the features x. If another n'
+    features have mean m' and scatter S', all n + n' features have the scatter
+
+        S + S' + (m - m')(m - m')^T n n' / (n + n').
+
+    This update is numerically stable. See Chan, Golub and LeVeque, "Updating Formulae and a Pairwise
+    Algorithm for Computing Sample Variances", 1979, equation 2.1.
 
     Args:
       dimensions: d, the length of a feature vector.
 
     Attributes:
-      count: number of feature vectors so far.
+      count: number n of feature vectors so far.
       mean: their mean m, float64 [d]; zeros at first.
-      scatter: S, the sum of the outer products of the deviations from the mean, float64 [d, d].
+      scatter: their scatter S, float64 [d, d].
 
     Example:
       moments = Moments(64)

@@ -15,8 +15,9 @@ COLUMNS = 4096
 def neighbour_scores(real: Any, fake: Any, k: int = 3, density_k: int = 5) -> dict[str, float]:
     """Computes precision and density (realism), and recall and coverage (variety), of generated images.
 
-    x are features of real images, y features of generated images. r_k(x) is the distance of x to its k-th
-    nearest neighbour among the x, r_k(y) that of y among the y; #{..} is the number of elements of a set:
+    x are the features of real images, and y those of generated images. r_k(x) is the distance of x to its
+    k-th nearest neighbour among the features of real images. r_k(y) is the distance of y to its k-th nearest
+    neighbour among the features of generated images. #{..} is the number of elements of a set. Then
 
       precision = share of y with |x - y| <= r_k(x) for some x
       recall = share of x with |x - y| <= r_k(y) for some y

@@ -24,7 +24,7 @@ _FEWEST = 20  # Scores other than the Fréchet distance need this many images.
 
 
 def names(extractor: Extractor) -> dict[str, str]:
-    """Returns the keys of three scores in the result of `score`; the keys depend on the extractor.
+    """Returns the keys of three scores in the result of `score`, which depend on the extractor (network).
 
     Returns:
       {'frechet': key of the Fréchet distance, 'kernel': key of the kernel distance, 'classifier': key of the
@@ -63,17 +63,19 @@ def score(
       part: a file for intermediate results, from which an interrupted call continues; None: no file.
 
     Returns:
-      {name: JSON value}; `names` returns the keys of the Fréchet distance, the kernel distance and the
-      classifier score, such as 'fid', below also <name>.
+      {name: JSON value}. The function `names` returns the three keys that are called <frechet>, <kernel> and
+      <classifier> here, such as 'fid' for <frechet>.
 
-      - The Fréchet distance of the samples; 'floor', that of the held-out images; and '<name>_held_out_size',
-        to compare with 'floor': the mean distance of parts of the samples, each as large as the set of
-        held-out images.
-      - If `real` has features: the kernel distance and its standard error '<name>_error', 'precision',
-        'recall', 'density' and 'coverage', over at most 10,000 features of either set.
-      - If the extractor gives logits: the classifier score and its '<name>_deviation' over 10 splits. If the
-        extractor predicts the classes of the dataset: 'predicted_classes', the share of samples in each
-        class. With `labels`: 'class_agreement', the share of samples classified as their label.
+      - <frechet>: the Fréchet distance of the samples from the real images.
+      - With `floor`: 'floor', the Fréchet distance of the held-out images from the real images. To compare
+        with it, '<frechet>_held_out_size' is the mean Fréchet distance of parts of the samples, each as
+        large as the set of held-out images; it is missing if there are fewer samples.
+      - If `real` has features: <kernel>, the kernel distance; '<kernel>_error', its standard error; and
+        'precision', 'recall', 'density' and 'coverage'. They use at most 10,000 images of either set.
+      - If the extractor gives logits: <classifier>, the classifier score; and '<classifier>_deviation', its
+        standard deviation over 10 splits. If the extractor predicts the classes of the dataset:
+        'predicted_classes', the share of samples in each class. With `labels`: 'class_agreement', the share
+        of samples that are classified as their label.
       - 'num_samples', 'num_real', 'num_held_out', 'extractor', 'extractor_hash', 'resize', 'real' (a
         description of the real images) and 'warning' (a sentence or None).
 

@@ -191,8 +191,8 @@ def summarise(
       extractor: the network that gives the features.
       batches: batches of images, uint8 [n, H, W, C] each.
       images: description of the images, in words.
-      keep: number of images, the first ones, whose features are kept.
-      classify: whether to keep the logits of all images.
+      keep: the result contains the features of the first `keep` images.
+      classify: whether to return the logits of all images too.
       part: a file for intermediate results, from which an interrupted call continues; None: no file.
 
     Returns:

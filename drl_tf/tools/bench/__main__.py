@@ -41,7 +41,7 @@ _WRONG_USE = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the benchmarks that the command line names, and returns the exit code: 0 if all were measured."""
+    """Runs the benchmarks that the command line names; returns the exit code, 0 if all were measured."""
     options = _parser().parse_args(argv)
     try:
         _run(options, _settings(options))
@@ -77,10 +77,11 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 def _run(options: argparse.Namespace, settings: Settings) -> None:
     """Measures the parts in order; writes each result as soon as it is known, and the tables of each part."""
-    from drl_tf.distributed import devices
+    from drl_tf.distributed import cluster, devices
     from drl_tf.tools.bench import report
 
     os.makedirs(options.directory, exist_ok=True)
+    devices.set_up(False, cluster.Devices(cpu_split='yes' if options.cpu_split else 'no'), options.cpu_split)
     machine = {'part': 'machine', 'name': 'machine', 'cores': len(os.sched_getaffinity(0))}
     report.append(options.directory, {**machine, **devices.surroundings(deterministic=False)})
     for part in options.parts or _DEFAULT_PARTS:
@@ -145,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     add('--features', type=int, default=50_000, help='features of each set (default: %(default)s)')
     add('--dimensions', type=int, default=2048, help='dimensions of a feature (default: %(default)s)')
     add('--inception', default='', help='directory of Inception as a SavedModel, to measure it too')
+    add('--cpu_split', action='store_true', help='split batches over the cores, as run.py --cpu_split=yes')
     add('--directory', default='runs/bench', help='directory for the results (default: %(default)s)')
     return parser
 

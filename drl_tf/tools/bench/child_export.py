@@ -17,8 +17,8 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 def main(path: str) -> None:
     """Times an exported model, and prints {name: seconds} as a line of JSON.
 
-    The times are those of the imports, of loading, of two answers of each of two signatures, and of loading
-    with the warm-up requests.
+    It times the imports; loading the model without its warm-up requests; the first and the second answer of
+    the signatures 'energy' and 'sample'; and loading the model again, with its warm-up requests.
 
     Args:
       path: version directory of the exported model.

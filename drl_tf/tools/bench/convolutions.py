@@ -16,13 +16,15 @@ KINDS = {_FORWARD: 'forward', _INPUT_GRADIENT: 'input gradient', _FILTER_GRADIEN
 
 @dataclasses.dataclass(frozen=True)
 class Convolution:
-    """A convolution, its gradient in the image, or its gradient in the filter.
+    """A convolution to time, or the gradient of a convolution with respect to its input or its filter.
+
+    For a gradient, the shapes are those of the convolution itself.
 
     Attributes:
       operation: name of the TensorFlow operation, a key of `KINDS`.
       image: shape of the input of the convolution, (N, H, W, in).
-      window: shape of its filter, (height, width, in, out).
-      output: shape of its output, (N, H', W', out).
+      window: shape of the filter, (height, width, in, out).
+      output: shape of the output of the convolution, (N, H', W', out).
       strides: strides, one per axis.
       padding: 'SAME' or 'VALID'.
       dtype: name of the dtype.
@@ -42,12 +44,15 @@ class Convolution:
         return 2 * math.prod(self.output) * math.prod(self.window[:3])
 
     def run(self, image: tf.Tensor, window: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
-        """Runs the convolution or gradient, and returns the result.
+        """Runs the convolution or gradient on given tensors, and returns the result.
 
         Args:
-          image: input of the convolution; not used for its gradient in the image.
-          window: filter of the convolution; not used for its gradient in the filter.
-          output: gradient in the output of the convolution; not used for the convolution itself.
+          image: input of the convolution, of shape `self.image`; ignored if the operation is the gradient
+            with respect to the input.
+          window: filter of the convolution, of shape `self.window`; ignored if the operation is the gradient
+            with respect to the filter.
+          output: gradient of a loss with respect to the output, of shape `self.output`; ignored if the
+            operation is the convolution itself.
         """
         options = {'strides': list(self.strides), 'padding': self.padding}
         if self.operation == _FORWARD:
@@ -62,11 +67,11 @@ class Convolution:
 
 
 def of_graph(function: Any, *inputs: Any) -> list[Convolution]:
-    """Returns the convolutions in a `tf.function` that its results need, except those inside loops.
+    """Returns the convolutions that a `tf.function` runs to compute its results, except those inside loops.
 
     Args:
       function: the `tf.function`; it is traced, and not run.
-      inputs: its arguments, tensors of known shapes.
+      inputs: arguments of the function, tensors of known shapes.
 
     Examples:
       >>> window = tf.ones([3, 3, 1, 2])
@@ -110,19 +115,21 @@ def flops(found: Sequence[Convolution]) -> int:
 
 
 def counted(found: Sequence[Convolution]) -> dict[str, int]:
-    """Returns numbers of convolutions, {'forward': .., 'input gradient': .., 'filter gradient': ..}."""
+    """Counts convolutions by kind, {'forward': .., 'input gradient': .., 'filter gradient': ..}."""
     counts = collections.Counter(KINDS[each.operation] for each in found)
     return {kind: counts[kind] for kind in KINDS.values()}
 
 
-def alone(found: Sequence[Convolution], repeats: int = 1) -> Callable[[], float]:
-    """Returns a function without arguments that runs convolutions one after another, to be timed.
+def alone(found: Sequence[Convolution], repeats: int = 1, num_parts: int = 1) -> Callable[[], float]:
+    """Returns a function without arguments that runs convolutions one after another on noise, to be timed.
 
-    The function returns a number, which is known only when all convolutions have run.
+    The function returns when all convolutions have run; the number that it returns has no meaning.
 
     Args:
       found: the convolutions.
       repeats: how often to run all of them.
+      num_parts: number of equal parts into which `found` is split. The parts run at the same time; the
+        convolutions of a part run one after another.
 
     Examples:
       >>> shapes = (1, 4, 4, 1), (3, 3, 1, 2), (1, 4, 4, 2)
@@ -149,12 +156,15 @@ def alone(found: Sequence[Convolution], repeats: int = 1) -> Callable[[], float]
 
     @tf.function(autograph=False)
     def run(inputs: Any) -> tf.Tensor:
-        def once(k: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            for each, tensors in zip(found, inputs, strict=True):
-                with tf.control_dependencies([total]):  # Runs the convolutions one after another.
-                    total = total + tf.cast(each.run(*tensors)[0, 0, 0, 0], tf.float32)
-            return k + 1, total
+        def once(k: tf.Tensor, totals: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
+            totals = list(totals)
+            for number, (each, tensors) in enumerate(zip(found, inputs, strict=True)):
+                part = number * num_parts // len(found)
+                with tf.control_dependencies([totals[part]]):  # Runs those of a part one after another.
+                    totals[part] = totals[part] + tf.cast(each.run(*tensors)[0, 0, 0, 0], tf.float32)
+            return k + 1, totals
 
-        return tf.while_loop(lambda k, _: k < repeats, once, (0, 0.0), parallel_iterations=1)[1]
+        state = (0, [0.0] * num_parts)
+        return tf.add_n(tf.while_loop(lambda k, _: k < repeats, once, state, parallel_iterations=1)[1])
 
     return lambda: float(run(inputs))

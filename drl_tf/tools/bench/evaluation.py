@@ -26,12 +26,12 @@ Timed: TypeAlias = tuple[Callable[[], object], int]
 
 @dataclasses.dataclass(frozen=True)
 class Scoring:
-    """Size of the Fréchet distance to time, and the place of the Inception network.
+    """What to time in an evaluation: sizes for the Fréchet distance, and whether to time Inception.
 
     Attributes:
       features: number of feature vectors in each of the two sets.
       dimensions: number of dimensions of a feature vector.
-      inception: directory of Inception as a SavedModel; '': Inception is left out.
+      inception: directory of the Inception network as a SavedModel; '': it is not timed.
     """
 
     features: int = 50_000
@@ -44,11 +44,12 @@ def lines(settings: Settings, scoring: Scoring) -> Iterator[dict[str, Any]]:
 
     Args:
       settings: the settings of the benchmarks.
-      scoring: size of the Fréchet distance.
+      scoring: sizes of the sets of features, and the directory of the Inception network.
 
     Yields:
-      A dict for each part: 'part' (always 'evaluation'), 'name', 'seconds' (a dict of 'median', 'low', 'high'
-      and 'count') and, if it handles many items, 'per_s', images or features per second.
+      A dict for each part of an evaluation: 'part' (always 'evaluation'), 'name', and 'seconds' (a dict of
+      'median', 'low', 'high' and 'count'). If the part handles images or features one by one, the dict also
+      has 'per_s', their number per second.
     """
     functions = {**_pictures(), **_extractors(scoring.inception), **_frechet(scoring)}
     seconds = in_turn({name: function for name, (function, _) in functions.items()}, settings.rounds)

@@ -21,13 +21,16 @@ PROGRAMS = ('step', 'sample')
 
 
 def axes(config: Config) -> dict[str, tuple[int, Callable[[int], Config]]]:
-    """Returns the quantities to vary: batch size, K (chain steps), T (noise levels), pixels, channels.
+    """Returns the quantities to vary: batch size, K, T, pixels and channels.
+
+    K is the number of chain steps, T the number of noise levels.
 
     Args:
-      config: the configuration from which they vary.
+      config: the configuration to vary.
 
     Returns:
-      {name: (value in `config`, callable that maps another value to the configuration with this value)}.
+      {name of a quantity: (its value in `config`, function)}. The function takes another value, and returns
+      `config` with this value.
     """
 
     def with_option(**options: Any) -> Config:
@@ -48,6 +51,10 @@ def axes(config: Config) -> dict[str, tuple[int, Callable[[int], Config]]]:
 def slope(values: Sequence[float], seconds: Sequence[float]) -> float:
     """Fits the law seconds = constant * values^p to measurements, and returns the exponent p.
 
+    Args:
+      values: values of the quantity that was varied, such as the batch size.
+      seconds: the time measured at each value.
+
     Examples:
       >>> round(slope([1, 2, 4], [3.0, 12.0, 48.0]), 6)
       2.0
@@ -56,16 +63,16 @@ def slope(values: Sequence[float], seconds: Sequence[float]) -> float:
 
 
 def lines(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Times a training step and sampling for several values of each quantity of `axes`.
-
-    It also plots the results in `growth.png`, in the directory of the settings.
+    """Times a training step and sampling for several values of each quantity that `axes` returns.
 
     Args:
-      settings: the settings of the benchmarks.
+      settings: the settings of the benchmarks. At the end, a plot of the results is written to `growth.png`
+        in `settings.directory`.
 
     Yields:
-      For each value, {'part': 'growth', 'name': .., 'seconds': {'median', 'low', 'high', 'count'}}; then for
-      each quantity {'part': 'growth', 'name': .., 'slope': p}, where p is the exponent of growth.
+      For each value, {'part': 'growth', 'name': .., 'seconds': {'median', 'low', 'high', 'count'}}. Then for
+      each quantity, {'part': 'growth', 'name': .., 'slope': p}: the time grows like the p-th power of the
+      quantity.
     """
     with tempfile.TemporaryDirectory() as directory:
         config = with_images(parsing.configuration_of(settings.base.split()), directory)

@@ -54,15 +54,19 @@ def lines(dataset: str, size: int, directory: str, seconds: float) -> Iterator[d
 
     Args:
       dataset: name of the dataset.
-      size: image size in pixels; 0: that of the preset.
-      directory: directory for the images.
+      size: image size in pixels; 0: the size in the preset.
+      directory: directory to which the images are written.
       seconds: duration of each measurement.
 
     Yields:
-      A dict for each way to read the dataset, from memory or files: 'part', 'name', 'batch' (batch size),
-      'images_per_s' and 'images_per_s_of_one_core' (per second of CPU time) of the pipeline, those of
-      training by device and recipe, such as 'H100, t6', and for each device 'pipeline / H100', the ratio for
-      its fastest recipe.
+      A dict for each way to read the dataset that `places` yields, such as from memory:
+
+      - 'part', 'name', and 'batch', the batch size.
+      - 'images_per_s': images that the pipeline yields per second.
+      - 'images_per_s_of_one_core': images that the pipeline yields per second of CPU time.
+      - 'H100, t6' and so on, for each device and recipe: images that training uses per second.
+      - 'pipeline / H100' and so on, for each device: 'images_per_s', divided by the images per second that
+        the fastest recipe uses.
     """
     settings = [preset(dataset, size, recipe) for recipe in _RECIPES]
     batch = settings[-1].training.batch_size
@@ -105,22 +109,23 @@ def preset(dataset: str, size: int, recipe: str) -> Config:
 
     Args:
       dataset: name of the dataset.
-      size: image size in pixels; 0: that of the preset.
-      recipe: name of the recipe.
+      size: image size in pixels; 0: the size in the preset.
+      recipe: how to train, such as 't6' or 'preconditioned'.
     """
     sizes = [f'--image_size={size}'] if size else []
     return parsing.configuration_of([f'--dataset={dataset}', f'--recipe={recipe}', *sizes])
 
 
 def places(data: Data, directory: str | os.PathLike[str]) -> Iterator[tuple[str, Data]]:
-    """Writes a dataset to a directory, and yields the ways in which training would read this dataset.
+    """Writes a dataset to a directory, and yields each way in which training would read the dataset.
 
     Args:
       data: options of the dataset.
       directory: the directory.
 
     Yields:
-      The name of the way, such as 'memory' or 'files', and the options to read the dataset.
+      Pairs (name of the way, options to read the dataset). A dataset that fits in memory has one way,
+      'memory'; another one has 'files'; LSUN also has files whose pictures were resized before.
     """
     if data.dataset not in COUNTS or images.fit_in_memory(COUNTS[data.dataset], data):
         yield 'memory', on_disk(data, directory)
@@ -132,10 +137,10 @@ def places(data: Data, directory: str | os.PathLike[str]) -> Iterator[tuple[str,
 
 
 def on_disk(data: Data, directory: str | os.PathLike[str]) -> Data:
-    """Makes a dataset readable on any machine; returns the options to read it.
+    """Writes a dataset, or a substitute for it, to a directory; returns the options to read it.
 
-    Digits stay the real ones. Datasets that would have to be downloaded become photographs in the same
-    format.
+    A dataset that would have to be downloaded is replaced by photographs in the same format. The digits come
+    with an installed package, so they are the real ones and are not written.
 
     Args:
       data: options of the dataset.
@@ -185,16 +190,16 @@ def _write_tfds(data: Data) -> None:
 
 
 def speed(data: Data, batch: int, seconds: float, in_memory: bool) -> tuple[float, float]:
-    """Measures how many images per second the input pipeline yields, after a first second.
+    """Measures how many images per second the input pipeline yields, once it has run for a second.
 
     Args:
       data: options of the dataset.
       batch: images per batch.
       seconds: duration of the measurement.
-      in_memory: whether the pipeline keeps the dataset in memory, or else reads files.
+      in_memory: whether the pipeline keeps the dataset in memory; False: it reads files.
 
     Returns:
-      Images per second of time, and images per second of CPU time.
+      Pair of images per second of elapsed time, and images per second of CPU time.
     """
     with mock.patch.object(images, 'MAX_BYTES_IN_MEMORY', 2**40 if in_memory else 0):
         batches = iter(pipeline.training_images(data, batch, seed=0))
@@ -208,16 +213,17 @@ def speed(data: Data, batch: int, seconds: float, in_memory: bool) -> tuple[floa
 def images_taken(
     settings: list[Config], directory: str | os.PathLike[str], seconds: float
 ) -> dict[str, list[float]]:
-    """Returns how many images per second training uses, measured here or predicted for accelerators.
+    """Returns how many images per second training uses, measured on this machine or predicted.
 
     Args:
-      settings: configurations of one dataset.
+      settings: configurations that train on the same dataset, such as one for each recipe.
       directory: directory for the images of the dataset.
       seconds: duration of a measurement.
 
     Returns:
-      {device: [images per second with each configuration]}. The speed of small datasets is measured on this
-      machine; for others, it is 40 % of an accelerator's peak divided by the operations per image.
+      {device: [images per second with each configuration]}. For digits and emoji, the only device is 'here',
+      this machine, where training is measured. For other datasets, the devices are accelerators, and the
+      speed is predicted: 40 % of the peak operations per second, divided by the operations per image.
     """
     if settings[0].data.dataset in TRAINED_HERE:
         return {_HERE: [_trained(config, directory, seconds) for config in settings]}

@@ -69,9 +69,9 @@ def start_lines(settings: Settings) -> Iterator[dict[str, Any]]:
       settings: the settings of the benchmarks.
 
     Yields:
-      A dict for each time: 'part', 'name', 'seconds' (a dict of 'median', 'low', 'high' and 'count') and
-      'peak_bytes', the largest peak memory. The last one has 'ratio' (such a dict) in place of both: the time
-      of a step at the end of training divided by that near the beginning.
+      A dict for each result: 'part', 'name', 'seconds' (a dict of 'median', 'low', 'high' and 'count') and
+      'peak_bytes', the largest peak memory of the processes. The last dict has 'ratio' in place of 'seconds'
+      and 'peak_bytes': the spread of `slowdown` over the processes, a dict of the same form as 'seconds'.
     """
     found: dict[str, list[tuple[float, int]]] = {}
     ratios = []
@@ -80,7 +80,7 @@ def start_lines(settings: Settings) -> Iterator[dict[str, Any]]:
             for measure in (_imports, _commands, _answers):
                 for name, took, peak in measure(os.path.join(directory, f'sampled{number}')):
                     found.setdefault(name, []).append((took, peak))
-            begin, marks, peak = trained(
+            begin, marks, peak = _trained(
                 settings.presets[0], settings.steps, os.path.join(directory, f'train{number}')
             )
             found.setdefault('first training step, from the command on', []).append((marks[0] - begin, peak))
@@ -125,18 +125,8 @@ def _answers(directory: str) -> Iterator[tuple[str, float, int]]:
         yield f'export of {MODEL}: {name}', seconds, done.peak_bytes
 
 
-def trained(preset: str, steps: int, workdir: str) -> tuple[float, list[float], int]:
-    """Trains a preset in a new process, which then samples one batch.
-
-    Args:
-      preset: options of `run.py`, in one text.
-      steps: number of training steps.
-      workdir: directory of the run.
-
-    Returns:
-      A triple: the time at which the process began, and a list of the times at which the steps ended, in
-      seconds since the epoch; and the peak memory in bytes.
-    """
+def _trained(preset: str, steps: int, workdir: str) -> tuple[float, list[float], int]:
+    """Trains a preset and samples a batch: returns begin and ends of steps (s), and peak memory (bytes)."""
     words = [f'--train_steps={steps}', '--grid_every=0', '--checkpoint_every=1000000', '--max_minutes=0']
     marks = pathlib.Path(f'{workdir}.json')
     child = ['-m', 'drl_tf.tools.bench.child_training', str(marks)]
@@ -149,9 +139,9 @@ def _early(steps: int) -> int:
 
 
 def slowdown(marks: Sequence[float]) -> float:
-    """Returns the mean time of a step at the end of training, divided by that near the beginning.
+    """Returns the mean time of late training steps divided by that of early ones.
 
-    The end is the last tenth of the steps, the beginning the second tenth.
+    The late steps are the last tenth, the early ones the second tenth.
 
     Args:
       marks: time in seconds at which each step ended, at least 4 times.
@@ -168,15 +158,15 @@ def slowdown(marks: Sequence[float]) -> float:
 
 
 def memory_lines(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Measures the peak memory of processes that make two training steps and sample a batch.
+    """Measures the peak memory of processes that take two training steps and sample a batch.
 
     Args:
       settings: the settings of the benchmarks.
 
     Yields:
-      {'part': 'memory', 'name': .., 'peak_bytes': ..} for each preset, and for several K (chain steps) and T
-      (noise levels). At the end, two dicts with 'ratio' in place of 'peak_bytes': the largest peak divided by
-      the smallest one, over K and over T.
+      {'part': 'memory', 'name': .., 'peak_bytes': ..} for each preset, and for `settings.base` with several
+      values of K (chain steps) and T (noise levels). The last two dicts have 'ratio' in place of
+      'peak_bytes': the largest peak for any K divided by the smallest one, and the same for T.
     """
     preset = settings.base
     config = parsing.configuration_of(preset.split())
@@ -191,7 +181,7 @@ def memory_lines(settings: Settings) -> Iterator[dict[str, Any]]:
         def peak_of(words: str) -> int:
             changed = parsing.configuration_of(words.split())
             if changed not in measured:
-                measured[changed] = trained(words, 2, os.path.join(directory, str(len(measured))))[2]
+                measured[changed] = _trained(words, 2, os.path.join(directory, str(len(measured))))[2]
             return measured[changed]
 
         for words in settings.presets:

@@ -22,7 +22,7 @@ def read(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def table(lines: Sequence[Mapping[str, Any]]) -> str:
+def _table(lines: Sequence[Mapping[str, Any]]) -> str:
     """Returns a Markdown table with a row for each result and a column for each quantity.
 
     Args:
@@ -30,7 +30,7 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
 
     Examples:
       >>> ratio = {'median': 0.5, 'low': 0.4, 'high': 0.6, 'count': 3}
-      >>> print(table([{'part': 'x', 'name': 'a', 'ratio': ratio}]))
+      >>> print(_table([{'part': 'x', 'name': 'a', 'ratio': ratio}]))
       | x | ratio |
       |---|---|
       | `a` | 0.5 (0.4 to 0.6) |
@@ -51,12 +51,12 @@ def tables(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """
     for part in dict.fromkeys(line['part'] for line in lines):
         mine = [line for line in lines if line['part'] == part]
-        yield _turned(mine) if max(map(len, mine)) > _MOST_COLUMNS else table(mine)
+        yield _turned(mine) if max(map(len, mine)) > _MOST_COLUMNS else _table(mine)
 
 
 def _turned(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Returns the Markdown table of `table` with rows and columns exchanged."""
-    columns = [row.strip('| ').split(' | ') for row in table(lines).splitlines()]
+    """Returns the Markdown table of `_table` with rows and columns exchanged."""
+    columns = [row.strip('| ').split(' | ') for row in _table(lines).splitlines()]
     del columns[1]
     rows = [f'| {" | ".join(cells)} |' for cells in zip(*columns, strict=True)]
     return '\n'.join([rows[0], f'|{"---|" * len(columns)}', *rows[1:]])

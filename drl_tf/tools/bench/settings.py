@@ -17,13 +17,13 @@ class Settings:
 
     Attributes:
       presets: option strings of `run.py`, such as '--dataset=digits --recipe=t6'.
-      base: the preset that the parts `memory` and `growth` vary in batch size, K (chain steps), T (noise
-        levels), pixels and channels.
+      base: the preset that two parts of the benchmarks vary: `growth` in batch size, K (chain steps), T
+        (noise levels), pixels and channels, and `memory` in K and T.
       precisions: values of --precision.
       rounds: how often each quantity is measured.
-      repeats: how often each process is started.
-      steps: number of training steps of part `start`.
-      factors: multiples of batch, K, T, pixels and channels to measure.
+      repeats: how often part `start` starts each process.
+      steps: number of training steps in part `start`.
+      factors: factors by which `growth` and `memory` multiply these quantities of `base`, one at a time.
       directory: directory for the results.
     """
 
@@ -69,7 +69,7 @@ def configurations(settings: Settings, directory: str | os.PathLike[str]) -> dic
     found = {}
     for preset in settings.presets:
         config = with_images(parsing.configuration_of(preset.split()), directory)
-        config = config.replace(microbatches=1, steps_per_execution=1)
+        config = config.replace(microbatches=1)
         for precision in precisions:
             found[f'{preset}, {precision}'] = config.replace(precision=precision)
     return found
@@ -95,7 +95,7 @@ def whole_numbers(flag: str, text: str) -> tuple[int, ...]:
     """Parses whole numbers, 1 or more, with commas between, such as '1,2,4'.
 
     Args:
-      flag: the option that has this value, for messages.
+      flag: name of the option that has the value `text`, for the error message.
       text: the value.
 
     Raises:

@@ -44,8 +44,8 @@ def in_turn(
 ) -> dict[Name, np.ndarray]:
     """Times functions in turn, so that a slow moment of the machine does not hit one of them alone.
 
-    Each is called once before, to trace it, and then once in each round. Every second round has the reverse
-    order.
+    First, each function is called once without timing, which traces a `tf.function`. Then each round calls
+    all functions once, in reverse order in every second round.
 
     Args:
       functions: {name: callable without arguments}; a callable returns only when its result is computed.
@@ -53,7 +53,7 @@ def in_turn(
       clock: callable that returns the time in seconds.
 
     Returns:
-      {name: seconds of each round, float64 [rounds]}.
+      {name: seconds of the function's call in each round, float64 [rounds]}.
 
     Examples:
       >>> {name: len(seconds) for name, seconds in in_turn({'sum': lambda: sum(range(9))}, rounds=3).items()}

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from drl_tf.config.config import Config
+from drl_tf.core import side_by_side
 from drl_tf.core.langevin import value_gradient
 from drl_tf.data import pipeline
 from drl_tf.planning.flops import cost
@@ -32,28 +33,31 @@ _LOOK_EVERY = 10
 
 
 def lines(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Measures training with all presets and precisions.
+    """Measures the parts of a training step, and sampling, for all presets and precisions.
 
     Args:
       settings: the settings of the benchmarks.
 
     Yields:
-      A dict for each preset and precision, with 'part', 'name' and the following entries. Each is a dict with
-      'median', 'low', 'high' and 'count', of seconds or of ratios of two values of the same round.
+      A dict for each preset and precision. Beside 'part' (always 'training') and 'name', its main entries are
+      the following; each is a dict with 'median', 'low', 'high' and 'count' over the rounds. The values are
+      seconds, or, for the last three entries, ratios.
 
         input           getting a batch from the pipeline, with nothing else running
-        step            the step on the device
-        chain           K Langevin steps: `step` minus a step whose chains end where they start
-        pass            losses and gradients in the weights, with the start of the chains: a step without
-                        chains minus `update`; for score matching, all derivatives
-        update          optimizer, averages and the rest: a step whose losses and gradients are given
-        host            time that `fit` adds if the next batch is ready: Python, callbacks, returned numbers
-        sample          sampling `sample_images` images
+        step            the whole step on the device: the sum of chain, pass and update
+        chain           K Langevin steps: `step` minus the time of a step whose chains do not move
+        pass            the losses, their gradients with respect to the weights, and the start of the chains:
+                        time of a step whose chains do not move, minus `update`
+        update          optimizer, averaged weights and the rest: a step whose losses and gradients are given
+        host            time that `fit` adds to `step` if the next batch is ready: Python and callbacks
+        sample          sampling as many images as the entry 'sample_images' says
         rest_share      (input + update + host) / (input + step + host)
         chain_utilisation, pass_utilisation
-                        time of the convolutions alone / time of the chain or the pass
+                        time of the convolutions alone, divided by `chain` or by `pass`
 
-      A dict of part 'precision' has the time of a step in bfloat16 divided by the time in float32.
+      With score matching there are no chains; the entries about them are missing. At the end, a dict of part
+      'precision' for each preset measured in both precisions: the time of a step in bfloat16 divided by the
+      time in float32.
     """
     with tempfile.TemporaryDirectory() as directory:
         subjects = [
@@ -77,7 +81,7 @@ def lines(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 class Subject:
-    """A model to measure, and the functions to time.
+    """A model whose training and sampling are measured: makes the functions to time, evaluates the times.
 
     Args:
       name: '<preset>, <precision>'.
@@ -95,6 +99,7 @@ class Subject:
             pipeline.training_images(config.data, config.training.batch_size, config.training.seed)
         )
         self.batch = next(self.batches)
+        self.num_parts = side_by_side.num_parts(config.training.batch_size)
         self.has_chain = config.training.objective == 'contrastive'
         self.step = self._step()
         self.without_chain = self._without_chain()
@@ -141,19 +146,21 @@ class Subject:
     def _of_chain(self) -> list[convolutions.Convolution]:
         """Returns the convolutions of one Langevin step."""
         model = self.model
-        count = self.config.training.batch_size
+        count = self.config.training.batch_size // self.num_parts
 
         @tf.function(autograph=False)
         def gradient(y: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
             return value_gradient(model.density_at(level, 'raw', ((None, 1.0),)), y)
 
-        return convolutions.of_graph(
-            gradient, tf.zeros([count, *self.config.image_shape]), tf.zeros([count], tf.int32)
-        )
+        images = tf.zeros([count, *self.config.image_shape])
+        return self.num_parts * convolutions.of_graph(gradient, images, tf.zeros([count], tf.int32))
 
     @property
     def gradients(self) -> int:
-        """Number of gradients that the longest chain computes: K steps, or 1 for a normal approximation."""
+        """Number of gradients with respect to the images in the longest chain: one for each of its K steps.
+
+        If K is 0, it is 1 with --proposal=x_next, for the normal approximation that replaces a chain; else 0.
+        """
         longest = max(self.config.steps_by_level)
         return longest or int(self.config.diffusion.proposal == 'x_next')
 
@@ -169,24 +176,24 @@ class Subject:
             'step': on_batch(self.step),
             'update': on_batch(self.update),
             'fit': self.fit.step,
-            'pass alone': convolutions.alone(self.pass_convolutions),
+            'pass alone': convolutions.alone(self.pass_convolutions, 1, self.num_parts),
             'sample': lambda: self.model.sample(count, [0, 3], most_parts=1)[-1].numpy(),
         }
         if self.has_chain:
             found['without chain'] = on_batch(self.without_chain)
-            found['chain alone'] = convolutions.alone(self.chain_convolutions, self.gradients)
+            found['chain alone'] = convolutions.alone(self.chain_convolutions, self.gradients, self.num_parts)
         return found
 
     def line(self, seconds: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Computes medians and quartiles of the measured times.
+        """Computes the result for this model from the measured times: medians, quartiles, and rates.
 
         Args:
-          seconds: {name: seconds of one call in each round, float64 [rounds]}; the names are the keys of
-            `functions`.
+          seconds: {name of a function, a key of `functions()`: seconds of its call in each round, float64
+            [rounds]}.
 
         Returns:
-          A dict with 'part', 'name', 'batch', 'K', 'sample_images' and, for each part of a step that the
-          function `lines` in this module lists, {'median', 'low', 'high', 'count'}.
+          The dict that the function `lines` of this module yields and explains; also with 'batch' (images per
+          step), 'K', 'sample_images', and images and operations per second.
         """
         without_chain = seconds.get('without chain', seconds['step'])
         parts = {
@@ -195,7 +202,7 @@ class Subject:
             'chain': seconds['step'] - without_chain,
             'pass': without_chain - seconds['update'],
             'update': seconds['update'],
-            'host': seconds['fit'] - seconds['step'],
+            'host': seconds['fit'] / self.config.training.steps_per_execution - seconds['step'],
             'sample': seconds['sample'],
             'pass alone': seconds['pass alone'],
         }
@@ -240,7 +247,7 @@ class Subject:
 
 
 class _Fit:
-    """Takes single training steps like Keras `fit`, with a run's callbacks except the progress bar.
+    """Takes training steps like Keras `fit`, with a run's callbacks except the progress bar.
 
     Args:
       model: a compiled model.
@@ -262,7 +269,7 @@ class _Fit:
         os.makedirs(workdir, exist_ok=True)
 
     def step(self) -> None:
-        """Takes a step, and waits for its loss."""
+        """Takes `steps_per_execution` steps, and waits for the loss of the last one."""
         self.callbacks.on_train_batch_begin(self.count)
         logs = self.model.train_function(self.batches)
         self.callbacks.on_train_batch_end(self.count, logs)

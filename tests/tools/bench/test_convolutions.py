@@ -40,7 +40,9 @@ def test_each_is_found_and_computes_what_it_computes_in_the_graph():
     np.testing.assert_allclose(again, of_image, rtol=1e-5, atol=1e-5)
     again = kinds['Conv2DBackpropFilter'].run(IMAGE, None, 2 * output)
     np.testing.assert_allclose(again, of_window, rtol=1e-5, atol=1e-5)
-    assert math.isfinite(convolutions.alone(found, repeats=3)())
+    total = convolutions.alone(found, repeats=3)()
+    assert math.isfinite(total) and total != 0
+    assert convolutions.alone(found, repeats=3, num_parts=2)() == pytest.approx(total, rel=1e-5)
 
 
 def test_what_the_result_does_not_need_is_not_counted():

@@ -1,0 +1,87 @@
+"""Parts of a batch that a CPU computes at the same time, each on a core of its own.
+
+TensorFlow usually runs one operation after the other, each on all cores. With small images the cores then
+often wait for each other. If TensorFlow is set up to run each operation on one core, and several operations
+at the same time, the functions of this module split a batch, so that all cores have work.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+
+def num_parts(size: int | None) -> int:
+    """Returns the number of equal parts into which to split a batch.
+
+    If TensorFlow runs each operation on one thread (`intra_op_parallelism_threads` is 1), this is the largest
+    divisor of `size` that is at most `inter_op_parallelism_threads`, the number of operations that run at the
+    same time. Otherwise it is 1: the batch stays whole.
+
+    Args:
+      size: number of images of the batch; None if it is not known yet, which gives 1 part.
+
+    Examples:
+      >>> num_parts(32)
+      1
+    """
+    threading = tf.config.threading
+    if size is None or threading.get_intra_op_parallelism_threads() != 1:
+        return 1
+    most = max(1, threading.get_inter_op_parallelism_threads())
+    return max(count for count in range(1, most + 1) if size % count == 0)
+
+
+def of_parts(function: Callable[..., Any], batch: Any) -> list[Any]:
+    """Calls a function for each part of a batch, so that TensorFlow can compute the parts at the same time.
+
+    Args:
+      function: callable, (first, part) -> result. first: index in `batch` of the part's first image. part: a
+        structure like `batch`, with the rows of the part's images only.
+      batch: nested structure. Its tensors of rank 1 or more, at least one, have B rows, one for each image,
+        and are split. All other values go to each part unchanged.
+
+    Returns:
+      A list of the results, one for each of `num_parts(B)` parts.
+
+    Examples:
+      >>> of_parts(lambda first, part: part['images'].shape, {'images': tf.ones([6, 2]), 'weight': 0.5})
+      [TensorShape([6, 2])]
+    """
+    size = next(leaf.shape[0] for leaf in tf.nest.flatten(batch) if _has_rows(leaf))
+    count = num_parts(size)
+    if count == 1:
+        return [function(0, batch)]
+    rows = size // count
+
+    def part(first: int) -> Any:
+        return tf.nest.map_structure(
+            lambda leaf: leaf[first : first + rows] if _has_rows(leaf) else leaf, batch
+        )
+
+    return [function(first, part(first)) for first in range(0, size, rows)]
+
+
+def concatenated(function: Callable[..., Any], batch: Any) -> Any:
+    """Calls a function for each part of a batch, and joins the results.
+
+    Args:
+      function: callable, (first, part) -> tensors in any nested structure, with one row for each image; see
+        `of_parts`.
+      batch: nested structure. Its tensors of rank 1 or more have B rows, one for each image, and are split.
+
+    Returns:
+      The joined results, tensors with B rows, in the structure that `function` returns.
+
+    Examples:
+      >>> concatenated(lambda first, part: 2 * part, tf.ones([3])).numpy()
+      array([2., 2., 2.], dtype=float32)
+    """
+    results = of_parts(function, batch)
+    if len(results) == 1:
+        return results[0]
+    return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *results)
+
+
+def _has_rows(leaf: Any) -> bool:
+    return tf.is_tensor(leaf) and leaf.shape.rank != 0
