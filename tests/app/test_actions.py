@@ -90,11 +90,21 @@ def test_a_wrong_expression_is_a_sentence(digits, text, line):
         actions.compose(digits, text)
 
 
-def test_a_mixture_draws_with_its_seed():
+def test_a_mixture_draws_with_its_seed(monkeypatch):
+    """The heights of all classes are measured once per model."""
     small = drl_tf.EnergyModel(PRECONDITIONED.replace(dataset='digits', image_size=8, num_classes=10))
+    measured = []
+
+    def heights(model, labels, weights, after_level):
+        measured.append((model, labels))
+        after_level(1.0)
+        return {label: np.zeros(small.num_levels + 1) for label in labels}
+
+    monkeypatch.setattr(actions, 'class_heights', heights)
     first, same, other = (actions.compose(small, '3 | 8', 2, seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, same)
     assert first.shape == (2, 8, 8, 1) and (first != other).any()
+    assert measured == [(small.model, list(range(10)))]
 
 
 def test_scores_are_those_of_the_model(digits):

@@ -37,7 +37,6 @@ def start(directory, *options, differing=((), ()), only=None):
             continue
         config = {'cluster': {'worker': addresses}, 'task': {'type': 'worker', 'index': index}}
         out = directory / f'out-{index}'
-        out.unlink(missing_ok=True)
         surroundings = {**os.environ, 'TF_CONFIG': json.dumps(config)}
         processes.append(forks.start(['run.py', *options, *more], out, out, env=surroundings))
     return processes
@@ -63,10 +62,10 @@ def wait_for(condition, processes):
 
 def test_two_workers_are_one_run(capsys, tmp_path):
     """The loss, gradient norm and weights of 8 steps with clipping, the scores within training, the samples
-    and their scores; one writes."""
+    and their scores; one writes. Replicas of two networks: test_mirrored.py."""
     options = [
         *OPTIONS,
-        '--recipe=cdrl',
+        '--recipe=t6',
         '--clip_norm=0.1',
         '--num_classes=10',
         '--train_steps=8',
@@ -75,7 +74,6 @@ def test_two_workers_are_one_run(capsys, tmp_path):
     ]
     options += [
         '--dropout=0.1',
-        '--initializer_dropout=0.1',
         '--mode=train,sample,evaluate',
         '--num_samples=20',
         '--workdir',

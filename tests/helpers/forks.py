@@ -72,10 +72,12 @@ def start(arguments, stdout, stderr, cwd=ROOT, env=None):
 
     Args:
       arguments: the arguments of Python.
-      stdout, stderr: paths of files that take its output; they may be the same.
+      stdout, stderr: paths of files that take its output, which are emptied; they may be the same.
       cwd: its working directory.
       env: its environment; by default that of this process.
     """
+    for path in (stdout, stderr):
+        open(path, 'w').close()
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(_server())
     wanted = {
