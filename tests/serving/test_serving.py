@@ -59,7 +59,8 @@ def model(small_export):
 
 @pytest.fixture(scope='module')
 def version(small_export):
-    return model_server_models.Version(small_export)
+    """In this process, without its warm-up requests, which are answered in the other one."""
+    return model_server_models.Version(small_export, warm_up=False)
 
 
 def test_a_clean_process_gives_the_numbers_of_this_one(small_export, model, version, tmp_path):
