@@ -94,19 +94,20 @@ class Export(tf.Module):
             inputs[self.log_likelihood] = (images,)
         found = {}
         for function, specs in inputs.items():
-            found[function.__name__] = traced(function, specs)
+            of_arrays = found[function.__name__] = traced(function, specs)
             if not config.planar:
                 with_files = [files if spec is images else spec for spec in specs]
-                found[f'{function.__name__}_bytes'] = traced(self._with_files(function), with_files)
+                of_files = self._with_files(function, of_arrays)
+                found[f'{function.__name__}_bytes'] = traced(of_files, with_files)
         return {'serving_default': found['sample'], **found}
 
-    def _with_files(self, function: Callable[..., _Outputs]) -> Callable[..., _Outputs]:
-        """Converts a signature for arrays to a signature for PNG files."""
+    def _with_files(self, function: Callable[..., _Outputs], of_arrays: Any) -> Callable[..., _Outputs]:
+        """Converts a signature for arrays, and its concrete function, to a signature for PNG files."""
 
         def answer(**inputs: tf.Tensor) -> _Outputs:
             if 'images_bytes' in inputs:
                 inputs['images'] = self._from_png(function, inputs.pop('images_bytes'), inputs.get('level'))
-            outputs = function(**inputs)
+            outputs = dict(of_arrays(**inputs))
             images = outputs.pop('images', None)
             if images is not None:
                 outputs['images_bytes'] = tf.io.encode_png(grey_levels(images))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers.small_models import PRECONDITIONED
 
 import drl_tf
 from drl_tf.app import actions, limits
@@ -89,11 +90,21 @@ def test_a_wrong_expression_is_a_sentence(digits, text, line):
         actions.compose(digits, text)
 
 
-@pytest.mark.slow
-def test_a_mixture_draws_with_its_seed(digits):
-    first, same, other = (actions.compose(digits, '3 | 8', 2, seed) for seed in (1, 1, 2))
+def test_a_mixture_draws_with_its_seed(monkeypatch):
+    """The heights of all classes are measured once per model."""
+    small = drl_tf.EnergyModel(PRECONDITIONED.replace(dataset='digits', image_size=8, num_classes=10))
+    measured = []
+
+    def heights(model, labels, weights, after_level):
+        measured.append((model, labels))
+        after_level(1.0)
+        return {label: np.zeros(small.num_levels + 1) for label in labels}
+
+    monkeypatch.setattr(actions, 'class_heights', heights)
+    first, same, other = (actions.compose(small, '3 | 8', 2, seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, same)
-    assert first.shape == (2, 16, 16, 1) and (first != other).any()
+    assert first.shape == (2, 8, 8, 1) and (first != other).any()
+    assert measured == [(small.model, list(range(10)))]
 
 
 def test_scores_are_those_of_the_model(digits):
@@ -107,5 +118,6 @@ def test_scores_are_those_of_the_model(digits):
 
 def test_points_of_the_plane_can_be_drawn():
     plane = drl_tf.EnergyModel.from_preset('toy_checkerboard')
-    images, states = actions.draw(plane, Choice(num=actions.most_images(plane)))
+    assert actions.most_images(plane) > limits.MOST_IMAGES
+    images, states = actions.draw(plane, Choice(num=limits.MOST_IMAGES + 1, num_steps=10))
     assert images.shape[1:] == (1, 1, 2) and len(states) > 1

@@ -1,20 +1,16 @@
-"""A class-conditional cooperative model through the command line: train, sample, compose, sweep,
-export."""
+"""A class-conditional cooperative model through the command line: train, sample, compose, sweep."""
 
 import csv
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from helpers.tiny import TINY, sampled
 
-from drl_tf.base import pixels
 from drl_tf.cli.main import main
 from drl_tf.config import config
-from drl_tf.core.guidance import guided
 from drl_tf.data import digits, pipeline
 from drl_tf.experiments import sweep
-from drl_tf.runs import checkpoint, pictures
+from drl_tf.runs import pictures
 from drl_tf.runs.request import SampleRequest
 
 SMALL = [
@@ -128,29 +124,3 @@ def test_sweeps(workdir, monkeypatch, mode, name, values, num_real):
     if name == 'evaluations':
         assert all(int(row['mcmc_steps']) * float(row['step_scale']) ** 2 == pytest.approx(2) for row in rows)
     assert (root / 'scores.png').stat().st_size > 1000 and len(list(root.glob('*.png'))) == 3
-
-
-@pytest.mark.slow
-def test_exported_class_signatures(workdir, tmp_path):
-    call('--mode=export', f'--workdir={workdir}', f'--export_dir={tmp_path}', '--max_samples=5')
-    signatures = tf.saved_model.load(str(tmp_path / '1')).signatures
-    model, seed = checkpoint.load_model(workdir)[0], tf.constant([3, 1])
-    out = signatures['sample_class'](seed=seed, labels=tf.constant([3, 8, -1]), guidance=tf.constant(2.0))[
-        'images'
-    ]
-    expected = pixels.to_uint8(model.sample(3, seed, terms=guided(tf.constant([4, 9, 0]), 2.0))[-1])
-    assert np.abs(out.numpy().astype(int) - expected).max() <= 1
-    images, level = tf.random.stateless_normal([2, 16, 16, 1], [1, 2]), tf.constant([0, 1])
-    for w in (0.0, 2.0):
-        out = signatures['energy_class'](
-            images=images, level=level, labels=tf.constant([0, 9]), guidance=tf.constant(w)
-        )['energy']
-        np.testing.assert_allclose(
-            out, -model.density_at(level, terms=guided(tf.constant([1, 10]), w))(images), rtol=1e-3
-        )
-    for w in (21.0, float('nan')):
-        with pytest.raises(tf.errors.InvalidArgumentError, match='guidance must be from -1 to 20'):
-            signatures['sample_class'](seed=seed, labels=tf.constant([1]), guidance=tf.constant(w))
-    for labels in ([10], [-2], [0] * 6):
-        with pytest.raises(tf.errors.InvalidArgumentError, match='labels'):
-            signatures['sample_class'](seed=seed, labels=tf.constant(labels), guidance=tf.constant(0.0))

@@ -127,20 +127,16 @@ T1K += ['--recipe=t1k', '--num_levels=40', '--image_size=4', '--sample_batch_siz
 
 
 @pytest.mark.slow
-def test_the_recipe_trains_resumes_samples_and_exports(capsys, tmp_path):
+def test_the_recipe_trains_resumes_and_samples(capsys, tmp_path):
     arguments = [*T1K, f'--workdir={tmp_path}/w']
     code, _, err = call(capsys, *arguments, '--train_steps=4')
     assert code == 0, err
-    code, out, err = call(
-        capsys, *arguments, '--train_steps=8', '--mode=train,sample,export', f'--export_dir={tmp_path}/model'
-    )
+    code, out, err = call(capsys, *arguments, '--train_steps=8', '--mode=train,sample')
     assert code == 0 and 'resuming at step 4' in out and '64/64' in err, err
     code, out, err = call(
         capsys, '--mode=sample', f'--workdir={tmp_path}/w', '--num_samples=5', '--sampling_levels=7'
     )
     assert code == 0 and 'sampling_levels7' in out, err
-    sample = tf.saved_model.load(f'{tmp_path}/model/1').signatures['sample']
-    assert sample(seed=tf.constant([1, 2]), num_samples=tf.constant(3))['images'].shape == (3, 4, 4, 1)
     line = json.loads((tmp_path / 'w' / 'metrics.jsonl').read_text().splitlines()[-1])
     assert len(line['level_loss']) == 20
 

@@ -5,14 +5,12 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
-from helpers import stand_in
-from helpers.tiny import ROOT, call
+from helpers import forks, stand_in
+from helpers.tiny import call
 
 from drl_tf.base.files import held
 from drl_tf.tools import kills
@@ -38,19 +36,9 @@ def start(directory, *options, differing=((), ()), only=None):
         if only not in (None, index):
             continue
         config = {'cluster': {'worker': addresses}, 'task': {'type': 'worker', 'index': index}}
-        with open(directory / f'out-{index}', 'w') as out:
-            command = [sys.executable, 'run.py', *map(str, (*options, *more))]
-            processes.append(
-                subprocess.Popen(
-                    command,
-                    cwd=ROOT,
-                    env={**os.environ, 'TF_CONFIG': json.dumps(config)},
-                    stdout=out,
-                    stderr=out,
-                    # Ctrl-C reaches them also where these tests run in the background.
-                    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-                )
-            )
+        out = directory / f'out-{index}'
+        surroundings = {**os.environ, 'TF_CONFIG': json.dumps(config)}
+        processes.append(forks.start(['run.py', *options, *more], out, out, env=surroundings))
     return processes
 
 
@@ -73,20 +61,19 @@ def wait_for(condition, processes):
 
 
 def test_two_workers_are_one_run(capsys, tmp_path):
-    """The loss, gradient norm and weights of 20 steps with clipping, the scores within training, the samples
-    and their scores; one writes."""
+    """The loss, gradient norm and weights of 8 steps with clipping, the scores within training, the samples
+    and their scores; one writes. Replicas of two networks: test_mirrored.py."""
     options = [
         *OPTIONS,
-        '--recipe=cdrl',
+        '--recipe=t6',
         '--clip_norm=0.1',
         '--num_classes=10',
-        '--train_steps=20',
-        '--checkpoint_every=10',
-        '--evaluate_every=10',
+        '--train_steps=8',
+        '--checkpoint_every=4',
+        '--evaluate_every=4',
     ]
     options += [
         '--dropout=0.1',
-        '--initializer_dropout=0.1',
         '--mode=train,sample,evaluate',
         '--num_samples=20',
         '--workdir',
@@ -94,7 +81,7 @@ def test_two_workers_are_one_run(capsys, tmp_path):
     codes, errors = ended(tmp_path, start(tmp_path, *options, tmp_path / 'two'))
     assert codes == [0, 0] and errors == [[], []], (tmp_path / 'out-0').read_text()
     assert call(capsys, *options, tmp_path / 'one')[0] == 0
-    kills.assert_same(tmp_path / 'one', tmp_path / 'two', 20)
+    kills.assert_same(tmp_path / 'one', tmp_path / 'two', 8)
     names = [
         sorted(str(path.relative_to(root)) for path in root.rglob('*'))
         for root in (tmp_path / 'one', tmp_path / 'two')

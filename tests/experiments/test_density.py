@@ -1,5 +1,7 @@
 """Densities of the plane: integrals that are known, and a run of a toy set from training to a SavedModel."""
 
+import contextlib
+import io
 import json
 
 import numpy as np
@@ -132,11 +134,18 @@ def test_training_and_sampling(capsys, points_run):
     assert Image.open(points_run / 'samples' / '00000400-ema-700-seed0-trajectory.png').size == (9 * 128, 128)
 
 
-@pytest.mark.slow
-def test_density_mode(capsys, points_run, tmp_path):
+@pytest.fixture(scope='module')
+def weighed(points_run):
+    """What the density of the run prints, and its export, which has that density."""
     arguments = ['--num_samples=300', '--num_chains=300', '--ais_steps=200', '--hmc_leapfrog=3']
-    code, out, err = call(capsys, '--mode=density', f'--workdir={points_run}', *arguments)
-    assert code == 0, err
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert toy_call('--mode=density,export', f'--workdir={points_run}', *arguments) == 0
+    return out.getvalue(), points_run / 'saved_model'
+
+
+@pytest.mark.slow
+def test_density_mode(points_run, weighed):
+    out, exported = weighed
     (path,) = (points_run / 'density').glob('*.json')
     levels = json.loads(path.read_text())['levels']
     assert {'39', '0'} < levels.keys() and out.count('standard errors apart') == len(levels) >= 6
@@ -145,15 +154,14 @@ def test_density_mode(capsys, points_run, tmp_path):
         assert level['mean_log_density_of_fresh_points'] < 0 and level['near_wall'] < 1e-3
     assert levels['39']['mean_log_density_of_fresh_points'] == pytest.approx(-1 - np.log(2 * np.pi), abs=0.2)
     assert Image.open(path.with_suffix('.png')).size[0] > 400
-    assert call(capsys, '--mode=export', f'--workdir={points_run}', f'--export_dir={tmp_path}/saved')[0] == 0
-    text = (tmp_path / 'saved' / '1' / 'README.md').read_text()
+    text = (exported / '1' / 'README.md').read_text()
     assert (
         f'{levels["0"]["log_z_quadrature"]:.4f} by quadrature' in text
         and 'points of the plane' in text
         and 'pixels' not in text
     )
     signatures, points = (
-        tf.saved_model.load(str(tmp_path / 'saved' / '1')).signatures,
+        tf.saved_model.load(str(exported / '1')).signatures,
         tf.constant([[[[0.1, -0.2]]], [[[0.9, 0.3]]]]),
     )
     found, level = signatures['log_likelihood'](images=points), levels['0']
@@ -166,14 +174,14 @@ def test_density_mode(capsys, points_run, tmp_path):
 
 
 @pytest.mark.slow
-def test_export(capsys, points_run, tmp_path):
-    assert call(capsys, '--mode=export', f'--workdir={points_run}', f'--export_dir={tmp_path}/saved')[0] == 0
-    signatures = tf.saved_model.load(str(tmp_path / 'saved' / '1')).signatures
+def test_export(capsys, points_run, weighed):
+    exported = weighed[1]
+    signatures = tf.saved_model.load(str(exported / '1')).signatures
     drawn = signatures['sample'](seed=tf.constant([0, noise.SAMPLING]), num_samples=tf.constant(5))['images']
     assert drawn.shape == (5, 1, 1, 2) and drawn.dtype == tf.float32
     out = call(capsys, '--mode=sample', f'--workdir={points_run}', '--num_samples=5')[1].split()[-1]
     np.testing.assert_allclose(np.concatenate(list(samples.read(out, sets.IMAGE_SHAPE))), drawn, atol=1e-4)
-    model = drl_tf.EnergyModel.from_preset(str(tmp_path / 'saved'))
+    model = drl_tf.EnergyModel.from_preset(str(exported))
     np.testing.assert_allclose(model.generate(5), drawn, atol=1e-4)
     x = drawn.numpy().clip(-1, 1)
     y = (model.model.schedule.m[0] * model.model.schedule.A[0]).astype(np.float32) * x

@@ -5,15 +5,15 @@ import contextlib
 import csv
 import io
 import json
+import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
-from helpers.tiny import ROOT, TINY, call, refused
+from helpers import forks
+from helpers.tiny import TINY, call, refused
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -169,8 +169,8 @@ def test_chains_that_go_on_end_as_others(capsys, whole, copy):
 @pytest.mark.slow
 def test_a_signal_costs_at_most_a_chunk(capsys, whole, copy):
     """And the chains of another process have the same bits."""
-    command = [sys.executable, 'run.py', *CHAINS, f'--workdir={copy}', '--chain_steps=1000000']
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    command = ['run.py', *CHAINS, f'--workdir={copy}', '--chain_steps=1000000']
+    with forks.start(command, os.devnull, os.devnull) as process:
         while not list((copy / 'long_run').glob('*/level000/state-*1.npz')):
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)

@@ -38,7 +38,6 @@ def test_a_row_is_the_evaluation_of_its_options(capsys, tmp_path):
     ]  # fmt: skip
     assert 0 < float(rows['T2_K2_mala']['acceptance']) <= 1 and not rows['T2_K2_langevin']['acceptance']
     for name, chain in (
-        ('T2_K0_none', []),
         ('T2_K2_mala', ['--mcmc_steps=2']),
         ('T2_K2_langevin', ['--mcmc_steps=2', '--corrector=langevin', '--corrector_step=0.1']),
     ):

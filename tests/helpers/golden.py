@@ -13,9 +13,9 @@ import sys
 
 import numpy as np
 import tensorflow as tf
-from helpers.tiny import TINY
 
 from drl_tf.cli.main import main as command_line
+from helpers.tiny import TINY
 
 DIRECTORY = pathlib.Path(__file__).parent.parent / 'golden'
 RECIPES = ('t6', 'cdrl', 't1k', 'preconditioned')

@@ -6,14 +6,37 @@ import pathlib
 import re
 import socket
 import subprocess
+import sys
 import time
 
 import numpy as np
 import requests
 import tensorflow as tf
-from helpers.tiny import ROOT, run
+
+from drl_tf.serving import export
+from drl_tf.serving.requests import traced
+from drl_tf.serving.signatures import Export
+from helpers import forks
+from helpers.tiny import ROOT
 
 DOCS = ROOT / 'docs'
+_SEED, _LEVEL = ('seed', [2], tf.int32), ('level', [None], tf.int32)
+_IMAGES = ('images', [None, 8, 8, 1], tf.float32)
+_INPUTS = {
+    'sample': (_SEED, ('num_samples', [], tf.int32)),
+    'energy': (_IMAGES, _LEVEL),
+    'denoise': (_IMAGES, _LEVEL, _SEED),
+}
+
+
+def export_only(monkeypatch, *names):
+    """Lets exports of models of 8 px have these signatures alone, which takes less time."""
+
+    class Few(Export):
+        def signatures(self):
+            return {name: traced(getattr(self, name), _INPUTS[name]) for name in names}
+
+    monkeypatch.setattr(export, 'Export', Few)
 
 
 def inputs(count, names):
@@ -43,6 +66,13 @@ def free_ports():
         return [each.getsockname()[1] for each in taken]
 
 
+def _started(command, log):
+    if command[0] == sys.executable:
+        return forks.start(command[1:], log, log)
+    with open(log, 'w') as file:
+        return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT)
+
+
 @contextlib.contextmanager
 def serving(command, log, **options):
     """Ports of gRPC and REST of a server with these flags, once it answers or has ended."""
@@ -51,10 +81,7 @@ def serving(command, log, **options):
         f'--{name}={value}'
         for name, value in {'port': ports[0], 'rest_api_port': ports[1], **options}.items()
     ]
-    with (
-        open(log, 'w') as file,
-        subprocess.Popen([*command, *flags], stdout=file, stderr=subprocess.STDOUT, cwd=ROOT) as process,
-    ):
+    with _started([*command, *flags], log) as process:
         try:
             while process.poll() is None:
                 with contextlib.suppress(requests.ConnectionError):
@@ -75,7 +102,7 @@ def printed_commands(*programs):
 
 def refused_by_client(code, *arguments):
     """The one line with which the client ends."""
-    done = run(DOCS / 'serving' / 'client.py', *arguments)
+    done = forks.run(DOCS / 'serving' / 'client.py', *arguments)
     lines = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
     assert done.returncode == code and len(lines) == 1 and 'Traceback' not in done.stderr, done.stderr
     return lines[0]

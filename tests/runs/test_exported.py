@@ -10,6 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 from helpers import golden
+from helpers.forks import run
 from helpers.tiny import ROOT, call, refused
 
 from drl_tf.cli import parsing
@@ -190,12 +191,6 @@ def test_an_installed_package_brings_its_models(small_export, tmp_path):
         "'--model=small', '--num_samples=2']))"
     )
     environment = {'PYTHONPATH': str(tmp_path / 'site'), 'PATH': '/usr/bin:/bin', 'TF_CPP_MIN_LOG_LEVEL': '3'}
-    done = subprocess.run(
-        [sys.executable, '-c', script],
-        cwd=tmp_path / 'anywhere',
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    done = run('-c', script, cwd=tmp_path / 'anywhere', env=environment)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / 'anywhere' / 'runs' / 'model_small' / 'samples' / '00000004-ema-2-seed0.png').exists()

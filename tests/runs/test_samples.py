@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 from helpers.flips import flipped, refusals
-from helpers.tiny import run
+from helpers.forks import run
 
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import held

@@ -7,12 +7,19 @@ import shutil
 import numpy as np
 import pytest
 from helpers import golden
+from helpers.serving import export_only
 from helpers.tiny import call
 
 import drl_tf
 from drl_tf.config import config as configuration
 from drl_tf.runs import exported
 from drl_tf.serving import provenance
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Exports have one signature, since cards say nothing of them."""
+    export_only(monkeypatch, 'energy')
 
 
 @pytest.fixture
@@ -71,7 +78,7 @@ def test_the_likelihood_of_the_most_annealing_is_taken(workdir):
     assert provenance.history(str(workdir), 4, 'raw')['likelihood'] is None
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures('quick')
 def test_a_card_holds_all_that_it_should(capsys, workdir, tmp_path):
     (workdir / 'evaluation').mkdir()
     (workdir / 'evaluation' / 'a.json').write_text(json.dumps(RESULT))
@@ -109,11 +116,12 @@ def test_without_evaluations_the_card_says_so(small_export):
 OF_A_RUN = ('Command:', 'batches of', 'seed 0', 'Time in training', 'step 9 of')
 
 
-@pytest.mark.slow
-def test_a_card_of_what_was_fitted_says_no_more_than_is_known(workdir, tmp_path):
+@pytest.mark.usefixtures('quick')
+def test_a_card_of_what_was_fitted_says_no_more_than_is_known(tmp_path):
     """Nor would that of its export again; the configuration stays that of the run."""
+    workdir = golden.DIRECTORY / 't6'
     model = drl_tf.EnergyModel.from_preset(workdir)
-    model.fit(np.zeros([10, 8, 8, 1], np.uint8), -1, batch_size=2, learning_rate=1e-5, verbose=0)
+    model.fit(np.zeros([10, 8, 8, 1], np.uint8), batch_size=2, learning_rate=1e-5, verbose=0)
     version = pathlib.Path(model.export(tmp_path / 'fitted'))
     text = (version / 'README.md').read_text()
     for words in (
@@ -127,6 +135,7 @@ def test_a_card_of_what_was_fitted_says_no_more_than_is_known(workdir, tmp_path)
     assert configuration.load(str(version)).training == configuration.load(str(workdir)).training
 
 
+@pytest.mark.usefixtures('quick')
 def test_a_card_of_what_was_trained_after_an_import_tells_the_steps_apart(capsys, tmp_path):
     """So would that of its export again; the path of the checkpoint stays here.
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers.tiny import run
+from helpers.forks import run
 
 from drl_tf.base import pixels
 from drl_tf.cli.main import main

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.forks import run
 from helpers.small_models import COOPERATIVE, PRECONDITIONED, moved_model
-from helpers.tiny import run
 
 from drl_tf.core import noise
 from drl_tf.editing.methods import Editing

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import yaml
 from helpers import golden
-from helpers.tiny import run as run_python
+from helpers.forks import run as run_python
 
 import drl_tf
 from drl_tf.base import files, seal
@@ -63,32 +63,32 @@ def preset(model, tmp_path_factory):
 
 @pytest.mark.slow
 def test_every_format_of_every_recipe_gives_equal_bytes_in_another_process(tmp_path):
+    """All formats of the recipe with two networks and classes; files of Keras of the others."""
     formats, expected = {}, {}
     for recipe in golden.RECIPES:
         model = drl_tf.EnergyModel.from_preset(golden.DIRECTORY / recipe)
         root = tmp_path / recipe
-        formats[recipe] = paths = {
-            'workdir': str(golden.DIRECTORY / recipe),
-            'preset': str(root / 'preset'),
-            'keras': str(root / 'model.keras'),
-            'weights': str(root / 'a.weights.h5'),
-        }
-        model.save_to_preset(paths['preset'])
+        formats[recipe] = paths = {'keras': str(root / 'model.keras')}
+        root.mkdir()
         model.save(paths['keras'])
-        model.save_weights(paths['weights'])
-        paths['saved_model'] = model.export(root / 'saved')
-        expected |= {f'{recipe} {name}': digest(model) for name in paths}
+        if recipe == 'cdrl':
+            paths['workdir'] = str(golden.DIRECTORY / recipe)
+            paths['preset'], paths['weights'] = str(root / 'preset'), str(root / 'a.weights.h5')
+            model.save_to_preset(paths['preset'])
+            model.save_weights(paths['weights'])
+            paths['saved_model'] = model.export(root / 'saved')
+        expected |= dict.fromkeys((f'{recipe} {name}' for name in paths), digest(model))
     done = run_python('-c', f"import sys; sys.path.insert(0, 'tests'){LOADED}", json.dumps(formats))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == expected
 
 
-def test_a_preset_and_a_keras_file_give_the_model_again(model, preset, tmp_path):
+def test_a_keras_file_gives_the_model_again(model, tmp_path):
     """With its step; also after more training, whose optimizer is not a part of the model."""
     model.save(tmp_path / 'm.keras')
-    for again in (drl_tf.EnergyModel.from_preset(preset), keras.saving.load_model(tmp_path / 'm.keras')):
-        assert digest(again) == digest(model)
-        assert (again.step, again.num_classes) == (golden.STEPS, 10)
+    again = keras.saving.load_model(tmp_path / 'm.keras')
+    assert digest(again) == digest(model)
+    assert (again.step, again.num_classes) == (golden.STEPS, 10)
     again.fit(np.zeros([8, 8, 8, 1], np.uint8), np.arange(8), batch_size=8, verbose=0)
     again.save(tmp_path / 'n.keras')
     fitted = keras.saving.load_model(tmp_path / 'n.keras')

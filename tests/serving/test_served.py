@@ -18,16 +18,18 @@ import numpy as np
 import pytest
 import requests
 import tensorflow as tf
+from helpers.forks import run
 from helpers.malformed import BAD, GOOD, body_of
 from helpers.serving import DOCS, inputs, printed_commands, refused_by_client, serving
-from helpers.tiny import ROOT, run
+from helpers.tiny import ROOT
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from drl_tf.tools.model_server_models import request_of
 
 pytestmark = pytest.mark.slow
 
-WARM_UP = 'assets.extra/tf_serving_warmup_requests'
+# Warm-up requests are answered in test_serving.py; to answer them here would take time alone.
+UNWARMED = shutil.ignore_patterns('tf_serving_warmup_requests')
 REAL = shutil.which('tensorflow_model_server')
 
 STAND_IN = [sys.executable, '-m', 'drl_tf.tools.model_server']
@@ -63,9 +65,7 @@ def served(request, small_export, tmp_path_factory):
     to add."""
     root, text = tmp_path_factory.mktemp('served'), CONFIG.read_text()
     for path in ('digits/1', 'digits/2', 'toy_checkerboard/1'):
-        shutil.copytree(small_export, root / path)
-        if path != 'digits/1':  # To answer the same requests again would take time alone.
-            (root / path / WARM_UP).unlink()
+        shutil.copytree(small_export, root / path, ignore=UNWARMED)
     for old, new in TWO_VERSIONS.items():
         assert text.count(old) == 1
         text = text.replace(old, new)
@@ -76,8 +76,10 @@ def served(request, small_export, tmp_path_factory):
 @pytest.fixture(scope='module', params=SERVERS)
 def shipped(request, tmp_path_factory):
     """Ports of a server of `saved_models/` as docs/serving/models.config has it."""
-    text = CONFIG.read_text().replace("'/models/", f"'{ROOT}/saved_models/")
-    with serving_config(request.param, text, tmp_path_factory.mktemp('shipped')) as ports:
+    root = tmp_path_factory.mktemp('shipped')
+    shutil.copytree(ROOT / 'saved_models', root / 'models', ignore=UNWARMED)
+    text = CONFIG.read_text().replace("'/models/", f"'{root}/models/")
+    with serving_config(request.param, text, root) as ports:
         yield ports
 
 
@@ -169,8 +171,11 @@ def test_the_printed_commands_work_as_printed(shipped, tmp_path):
         if '--grpc' not in command and 'client.py' in command:
             command += f' --rest=http://localhost:{served[1]}'
         words = shlex.split(command)
-        words[:1] = [sys.executable] if words[0] == 'python' else ['curl', '-s', '-S', '--fail']
-        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        if words[0] == 'python':
+            done = run(*words[1:], cwd=tmp_path)
+        else:
+            words[:1] = ['curl', '-s', '-S', '--fail']
+            done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, (command, done.stderr[-2000:])
         said.append(done.stdout)
     assert said[0] == 'version 1: AVAILABLE\n'

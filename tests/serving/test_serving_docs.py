@@ -4,11 +4,11 @@ import json
 import re
 import shlex
 import subprocess
-import sys
 
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
+from helpers.forks import run
 from helpers.serving import DOCS, printed_commands, refused_by_client
 from helpers.tiny import ROOT
 from tensorflow_serving.apis import prediction_log_pb2
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 WARM_UP = 'assets.extra/tf_serving_warmup_requests'
 
-STAND_IN = [sys.executable, '-m', 'drl_tf.tools.model_server']
+STAND_IN = ['-m', 'drl_tf.tools.model_server']
 
 CONFIG = DOCS / 'serving' / 'models.config'
 
@@ -91,10 +91,5 @@ def test_models_config_is_what_the_server_reads():
 
 
 def test_the_stand_in_does_not_open_without_a_base_path(tmp_path):
-    done = subprocess.run(
-        [*STAND_IN, '--model_name=digits', f'--model_base_path={tmp_path}/no'],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = run(*STAND_IN, '--model_name=digits', f'--model_base_path={tmp_path}/no')
     assert done.returncode and f'Could not find base path {tmp_path}/no for servable digits' in done.stderr

@@ -1,6 +1,8 @@
 """The real command on LSUN: an LMDB of photographs is prepared by other processes, trained on at two sizes,
 sampled and scored."""
 
+import contextlib
+import io
 import json
 import shutil
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 from helpers.tiny import call, refused
 
+from drl_tf.cli.main import main
 from drl_tf.data import images
 from drl_tf.tools.photographs import encoded, photographs, write_lmdb
 
@@ -28,36 +31,42 @@ def places(tmp_path_factory):
     return directory
 
 
-def run(capfd, places, size, modes, *arguments):
-    """The workdir of two steps of training by the command, and what it printed."""
-    where = [
+def command(places, size, modes, *arguments):
+    """Two steps of training, and what the modes add; the arguments of the command."""
+    return [
+        *TINY,
+        f'--image_size={size}',
+        f'--mode={modes}',
+        '--train_steps=2',
         f'--data_dir={places / "data"}',
         f'--manual_dir={places / "manual"}',
         f'--workdir={places / str(size)}',
+        *arguments,
     ]
-    code, out, err = call(
-        capfd, *TINY, f'--image_size={size}', f'--mode={modes}', '--train_steps=2', *where, *arguments
-    )
-    assert code == 0, err
-    assert [path.name for path in (places / str(size) / 'checkpoints').iterdir()] == ['00000002']
-    return places / str(size), out
 
 
-@pytest.mark.slow
-def test_one_command_prepares_and_trains_and_samples(places, capfd):
-    workdir, out = run(capfd, places, 64, 'train,sample', '--num_samples=4', '--sample_batch_size=4')
+@pytest.fixture(scope='module')
+def prepared(places):
+    """The workdir of the first run, whose command prepares the pictures, and what it printed."""
+    network = places / 'means.keras'
+    keras.Sequential([keras.Input((None, None, 3)), keras.layers.GlobalAveragePooling2D()]).save(network)
+    options = ['--num_samples=4', '--sample_batch_size=4', f'--extractor={network}']
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert main(['run.py', *command(places, 64, 'train,sample,evaluate', *options)]) == 0
+    return places / '64', out.getvalue()
+
+
+def test_one_command_prepares_and_trains_and_samples(prepared):
+    workdir, out = prepared
     assert 'preparing 16 pictures of' in out
+    assert [path.name for path in (workdir / 'checkpoints').iterdir()] == ['00000002']
     (samples,) = (workdir / 'samples').glob('*/*.npz')
     images = np.load(samples, allow_pickle=False)['images']
     assert (images.shape, images.dtype) == ((4, 64, 64, 3), np.uint8) and images.std() > 0
 
 
-def test_it_is_scored(places, capfd, tmp_path):
-    keras.Sequential([keras.Input((None, None, 3)), keras.layers.GlobalAveragePooling2D()]).save(
-        tmp_path / 'means.keras'
-    )
-    options = ['--num_samples=4', '--sample_batch_size=4', f'--extractor={tmp_path / "means.keras"}']
-    workdir, out = run(capfd, places, 64, 'train,evaluate', *options)
+def test_it_is_scored(prepared):
+    workdir, out = prepared
     assert 'Fréchet distance' in out and 'FID' not in out
     (path,) = (workdir / 'evaluation').glob('*.json')
     score = json.loads(path.read_text())
@@ -69,11 +78,14 @@ def test_it_is_scored(places, capfd, tmp_path):
     )
 
 
+@pytest.mark.usefixtures('prepared')
 def test_another_size_trains_on_what_is_there(places, capfd):
-    assert 'preparing' not in run(capfd, places, 128, 'train')[1]
+    code, out, err = call(capfd, *command(places, 128, 'train'))
+    assert code == 0 and 'preparing' not in out, err
     assert {path.name for path in (places / 'data/lsun').iterdir()} == {'.config', 'church_outdoor'}
 
 
+@pytest.mark.usefixtures('prepared')
 def test_a_shard_that_breaks_in_mid_training_is_said_in_one_line(places, capfd, tmp_path, monkeypatch):
     """Flipped bytes leave the file as long as it was, so that they show only when they are read."""
     monkeypatch.setattr(images, 'MAX_BYTES_IN_MEMORY', 0)

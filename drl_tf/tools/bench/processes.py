@@ -13,11 +13,12 @@ from typing import Any
 
 from drl_tf.base.errors import UserError
 from drl_tf.cli import parsing
+from drl_tf.config.config import Config
 from drl_tf.runs import exported
 from drl_tf.tools.bench.settings import Settings
 from drl_tf.tools.bench.timing import spread
 
-_MODEL = 'digits'
+MODEL = 'digits'
 _SAMPLES = 64
 _LAUNCHER = pathlib.Path(__file__).with_name('launcher.py')
 
@@ -113,15 +114,15 @@ def _imports(directory: str) -> Iterator[tuple[str, float, int]]:
 def _commands(directory: str) -> Iterator[tuple[str, float, int]]:
     done = ended(['-m', 'drl_tf.cli', '--help'])
     yield '--help', done.seconds, done.peak_bytes
-    sample = [f'--mode=sample --model={_MODEL} --num_samples={_SAMPLES}', f'--workdir={directory}']
+    sample = [f'--mode=sample --model={MODEL} --num_samples={_SAMPLES}', f'--workdir={directory}']
     done = ended(['-m', 'drl_tf.cli', *sample[0].split(), sample[1]])
     yield f'{sample[0]}, whole command', done.seconds, done.peak_bytes
 
 
 def _answers(directory: str) -> Iterator[tuple[str, float, int]]:
-    done = ended(['-m', 'drl_tf.tools.bench.child_export', exported.find(_MODEL)])
+    done = ended(['-m', 'drl_tf.tools.bench.child_export', exported.find(MODEL)])
     for name, seconds in json.loads(done.out.splitlines()[-1]).items():
-        yield f'export of {_MODEL}: {name}', seconds, done.peak_bytes
+        yield f'export of {MODEL}: {name}', seconds, done.peak_bytes
 
 
 def _trained(preset: str, steps: int, workdir: str) -> tuple[float, list[float], int]:
@@ -174,16 +175,21 @@ def memory_lines(settings: Settings) -> Iterator[dict[str, Any]]:
         'T': ('num_levels', config.diffusion.num_levels),
     }
     peaks: dict[str, list[int]] = {name: [] for name in axes}
+    measured: dict[Config, int] = {}  # Every axis has the base as a point.
     with tempfile.TemporaryDirectory() as directory:
-        for number, words in enumerate(settings.presets):
-            _, _, peak = _trained(words, 2, os.path.join(directory, str(number)))
-            yield {'part': 'memory', 'name': words, 'peak_bytes': peak}
+
+        def peak_of(words: str) -> int:
+            changed = parsing.configuration_of(words.split())
+            if changed not in measured:
+                measured[changed] = _trained(words, 2, os.path.join(directory, str(len(measured))))[2]
+            return measured[changed]
+
+        for words in settings.presets:
+            yield {'part': 'memory', 'name': words, 'peak_bytes': peak_of(words)}
         for (name, (option, start)), factor in itertools.product(axes.items(), settings.factors):
-            value = factor * start
-            workdir = os.path.join(directory, f'{name}{value}')
-            _, _, peak = _trained(f'{preset} --{option}={value}', 2, workdir)
-            peaks[name].append(peak)
-            yield {'part': 'memory', 'name': f'{preset} --{option}={value}', 'peak_bytes': peak}
+            words = f'{preset} --{option}={factor * start}'
+            peaks[name].append(peak_of(words))
+            yield {'part': 'memory', 'name': words, 'peak_bytes': peaks[name][-1]}
     for name, values in peaks.items():
         ratio = max(values) / min(values)
         yield {'part': 'memory', 'name': f'{preset}, growth with {name}', 'ratio': ratio}
