@@ -171,7 +171,7 @@ def test_a_signal_costs_at_most_a_chunk(capsys, whole, copy):
     """And the chains of another process have the same bits."""
     command = ['run.py', *CHAINS, f'--workdir={copy}', '--chain_steps=1000000']
     with forks.start(command, os.devnull, os.devnull) as process:
-        while not list((copy / 'long_run').glob('*/level000/state-*1.npz')):
+        while not list((copy / 'long_run').glob('*/level000/state-*.npz')):
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == -signal.SIGTERM

@@ -1,52 +1,47 @@
 """Processes of Python in which TensorFlow is imported already: forks of a server, which imports it once.
 
-Each has modules and devices of its own, as a new process has. The server loads no module of the tests or of
-the package, so that a process without drl_tf can be had as well.
+Each has modules and devices of its own, as a new process has. The server loads no module of the package, so
+that a process without drl_tf can be had as well.
 """
 
-import contextlib
-import functools
-import json
+import multiprocessing
 import os
 import pathlib
 import runpy
-import select
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import traceback
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
+_SERVER = multiprocessing.get_context('forkserver')
+_SERVER.set_forkserver_preload(['tensorflow'])
 
 
 class Process:
     """A process that was started by `start`, with what is used of subprocess.Popen."""
 
-    def __init__(self, connection, arguments):
+    def __init__(self, arguments, *options):
         self.args = arguments
-        self.returncode = None
-        self._connection = connection
-        self._lines = connection.makefile('r', encoding='utf-8')
-        self.pid = int(self._lines.readline())
+        self._process = _SERVER.Process(target=_become, args=(arguments, *options))
+        self._process.start()
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self):
+        return self._process.exitcode
 
     def poll(self):
-        if self.returncode is None and select.select([self._connection], [], [], 0)[0]:
-            self._end()
-        return self.returncode
+        return self._process.exitcode
 
     def wait(self, timeout=None):
+        self._process.join(timeout)
         if self.returncode is None:
-            if not select.select([self._connection], [], [], timeout)[0]:
-                raise subprocess.TimeoutExpired(self.args, timeout)
-            self._end()
+            raise subprocess.TimeoutExpired(self.args, timeout)
         return self.returncode
 
     def send_signal(self, number):
-        if self.poll() is None:
+        if self.returncode is None:
             os.kill(self.pid, number)
 
     def terminate(self):
@@ -54,11 +49,6 @@ class Process:
 
     def kill(self):
         self.send_signal(signal.SIGKILL)
-
-    def _end(self):
-        self.returncode = int(self._lines.readline())
-        self._lines.close()
-        self._connection.close()
 
     def __enter__(self):
         return self
@@ -78,16 +68,7 @@ def start(arguments, stdout, stderr, cwd=ROOT, env=None):
     """
     for path in (stdout, stderr):
         open(path, 'w').close()
-    connection = socket.socket(socket.AF_UNIX)
-    connection.connect(_server())
-    wanted = {
-        'arguments': list(map(str, arguments)),
-        'files': [str(stdout), str(stderr)],
-        'cwd': str(cwd),
-        'env': dict(os.environ if env is None else env),
-    }
-    connection.sendall(json.dumps(wanted).encode() + b'\n')
-    return Process(connection, arguments)
+    return Process([*map(str, arguments)], [str(stdout), str(stderr)], cwd, dict(env or os.environ))
 
 
 def run(*arguments, timeout=300, **options):
@@ -102,118 +83,32 @@ def run(*arguments, timeout=300, **options):
         return subprocess.CompletedProcess(arguments, code, *(file.read_text('utf-8') for file in files))
 
 
-@functools.cache
-def _server():
-    """The address of the server of this process, which ends with it."""
-    directory = pathlib.Path(tempfile.mkdtemp())
-    address = str(directory / 'socket')
-    with open(directory / 'err', 'w') as err:
-        process = subprocess.Popen(
-            [sys.executable, '-I', __file__, address], stdin=subprocess.PIPE, stderr=err, cwd='/'
-        )
-    while not os.path.exists(address):
-        assert process.poll() is None, (directory / 'err').read_text()
-        time.sleep(0.05)
-    return address
-
-
-def serve(address):
-    """Forks a process for each connection, until stdin ends."""
-    import gc
-
-    import tensorflow  # noqa: F401
-
-    gc.collect()
-    gc.freeze()
-    signal.signal(signal.SIGCHLD, _reap)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(f'{address}.new')
-    listener.listen(64)
-    os.rename(f'{address}.new', address)
-    while True:
-        ready, _, _ = select.select([listener, sys.stdin], [], [])
-        if sys.stdin in ready:
-            break
-        connection, _ = listener.accept()
-        if os.fork() == 0:
-            listener.close()
-            os.close(0)
-            _supervise(connection)
-        connection.close()
-    shutil.rmtree(os.path.dirname(address))
-
-
-def _reap(*_):
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-
-
-def _supervise(connection):
-    """Starts what is wanted, says its process id and, in the end, its exit code."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    lines = connection.makefile('r', encoding='utf-8')
-    wanted = json.loads(lines.readline())
-    child = os.fork()
-    if child == 0:
-        lines.close()
-        connection.close()
-        _become(**wanted)
-    connection.sendall(f'{child}\n'.encode())
-    _, status = os.waitpid(child, 0)
-    with contextlib.suppress(BrokenPipeError):
-        connection.sendall(f'{os.waitstatus_to_exitcode(status)}\n'.encode())
-    os._exit(0)
-
-
 def _become(arguments, files, cwd, env):
-    """Is the process that was asked for, to its end."""
-    os.open(os.devnull, os.O_RDONLY)  # Descriptor 0, which is free.
+    """Is the process that was asked for; multiprocessing makes an exit code of how it ends."""
     for number, path in enumerate(files, start=1):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), number)
+        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), number)
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    code = 1
-    try:
-        _execute(arguments)
-        code = 0
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else int(error.code is not None)
-        if code and not isinstance(error.code, int):
-            print(error.code, file=sys.stderr)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def _execute(arguments):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Also where these tests run in the background.
     isolated = arguments[0] == '-I'
     way, *words = arguments[isolated:]
-    if not isolated:
-        sys.path[:0] = [path for path in os.environ.get('PYTHONPATH', '').split(os.pathsep) if path]
-    sys.modules.pop('__main__', None)
+    is_script = way not in ('-c', '-m')
+    _forget_tests(isolated, os.path.dirname(os.path.abspath(way)) if is_script else str(cwd))
+    sys.argv = [way, *words] if is_script else [way, *words[1:]]
     if way == '-c':
-        if not isolated:
-            sys.path.insert(0, '')
-        sys.argv = [way, *words[1:]]
-        module = type(sys)('__main__')
-        sys.modules['__main__'] = module
-        exec(compile(words[0], '<string>', 'exec'), vars(module))
+        sys.modules['__main__'] = type(sys)('__main__')
+        exec(compile(words[0], '<string>', 'exec'), vars(sys.modules['__main__']))
     elif way == '-m':
-        sys.path.insert(0, os.getcwd())
-        sys.argv = words
         runpy.run_module(words[0], run_name='__main__', alter_sys=True)
     else:
-        if not isolated:
-            sys.path.insert(0, os.path.dirname(os.path.abspath(way)))
-        sys.argv = [way, *words]
         runpy.run_path(way, run_name='__main__')
 
 
-if __name__ == '__main__':
-    serve(sys.argv[1])
+def _forget_tests(isolated, first):
+    """Gives a process the paths of Python, which begin with `first`, and takes the tests' modules from it."""
+    for name in [name for name in sys.modules if name.partition('.')[0] == 'helpers']:
+        del sys.modules[name]
+    installed = [path for path in sys.path if path.startswith((sys.base_prefix, sys.prefix))]
+    added = [path for path in os.environ.get('PYTHONPATH', '').split(os.pathsep) if path]
+    sys.path[:] = installed if isolated else [first, *added, *installed]
