@@ -97,8 +97,7 @@ class Export(tf.Module):
             of_arrays = found[function.__name__] = traced(function, specs)
             if not config.planar:
                 with_files = [files if spec is images else spec for spec in specs]
-                of_files = self._with_files(function, of_arrays)
-                found[f'{function.__name__}_bytes'] = traced(of_files, with_files)
+                found[f'{function.__name__}_bytes'] = traced(self._with_files(function, of_arrays), with_files)
         return {'serving_default': found['sample'], **found}
 
     def _with_files(self, function: Callable[..., _Outputs], of_arrays: Any) -> Callable[..., _Outputs]:
