@@ -66,8 +66,8 @@ class Generating(Scoring):
           num_steps: number of noise levels to visit, 1 to `num_levels`; fewer are faster and less accurate.
             None: the option `sampling_levels` of the configuration. Models of the recipe cdrl allow
             `num_levels` only.
-          callbacks: one Keras callback or several, called as by Keras `predict`. A batch of images is drawn in
-            several parts, of a few noise levels each. `on_predict_batch_begin` is called before each part,
+          callbacks: one Keras callback or several, called as by Keras `predict`. A batch is drawn in several
+            parts, of a few noise levels each. `on_predict_batch_begin` is called before each part,
             and `on_predict_batch_end` after it, with `logs['outputs']`: the images, still noisy, float32
             [batch, H, W, C].
           first: index of the first image.

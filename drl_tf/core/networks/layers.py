@@ -282,14 +282,11 @@ class Downsample(keras.layers.Layer):
 
 
 def time_embedding(time: tf.Tensor, channels: int) -> tf.Tensor:
-    """Embeds noise levels as sines and cosines, like the positions of words in Transformers.
+    """Embeds noise levels as sines and cosines, float32 [B, channels], like positions in Transformers.
 
     Args:
       time: the noise levels, numbers on any scale, [B].
-      channels: length of an embedding, an even number of at least 4.
-
-    Returns:
-      The sines at `channels` / 2 frequencies, then the cosines, float32 [B, channels].
+      channels: length of each embedding, an even number of at least 4: first the sines, then the cosines.
 
     Examples:
       >>> time_embedding(tf.constant([0.0]), channels=4).numpy()
