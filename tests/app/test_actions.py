@@ -92,7 +92,8 @@ def test_a_wrong_expression_is_a_sentence(digits, text, line):
 
 def test_a_mixture_draws_with_its_seed(monkeypatch):
     """The heights of all classes are measured once per model."""
-    small = drl_tf.EnergyModel(PRECONDITIONED.replace(dataset='digits', image_size=8, num_classes=10))
+    digits = dict(dataset='digits', image_size=8, num_classes=10)
+    small = drl_tf.EnergyModel(PRECONDITIONED.replace(num_levels=2, **digits))
     measured = []
 
     def heights(model, labels, weights, after_level):
