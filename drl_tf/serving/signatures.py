@@ -96,9 +96,8 @@ class Export(tf.Module):
         for function, specs in inputs.items():
             of_arrays = found[function.__name__] = traced(function, specs)
             if not config.planar:
-                with_files = [files if spec is images else spec for spec in specs]
-                of_files = self._with_files(function, of_arrays)
-                found[f'{function.__name__}_bytes'] = traced(of_files, with_files)
+                given = [files if spec is images else spec for spec in specs]
+                found[f'{function.__name__}_bytes'] = traced(self._with_files(function, of_arrays), given)
         return {'serving_default': found['sample'], **found}
 
     def _with_files(self, function: Callable[..., _Outputs], of_arrays: Any) -> Callable[..., _Outputs]:
