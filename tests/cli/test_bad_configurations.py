@@ -81,7 +81,7 @@ def test_stored_configurations(run_dir, work, data, copy):
         if line:
             assert f'{workdir}/config.json' in line or ('--' in line and not copy), line
             return
-    ((_, config, _, _),) = work
+    ((_, config, *_),) = work
     if copy:
         assert not config.differences(
             configuration.load(run_dir), lambda field: field.metadata['changes'] in ('never', 'sampling')

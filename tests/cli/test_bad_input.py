@@ -96,7 +96,7 @@ def test_one_flag(run_dir, work, field, text):
         assert f'--{field.name}' in line or f'--{field.name}'[1:] in line, line
         assert not work
         return
-    ((command, config, workdir, devices),) = work
+    ((command, config, workdir, devices, _),) = work
     option_fields.check(command)
     values = {
         **vars(command),

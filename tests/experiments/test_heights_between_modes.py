@@ -6,6 +6,7 @@ import math
 import keras
 import numpy as np
 import pytest
+import scipy.special
 import tensorflow as tf
 from helpers.small_models import PRECONDITIONED
 
@@ -114,6 +115,10 @@ def two_points(rng, count):
     return np.float32(points).reshape(count, *plane.IMAGE_SHAPE)
 
 
+def board(rng, count):
+    return plane.points('toy_checkerboard', 0, int(rng.integers(2**30)), count)
+
+
 def model_of(config, make_network=None):
     """An untrained model, whose e is that of the configuration or `make_network(name)`."""
     keras.utils.set_random_seed(0)
@@ -215,6 +220,16 @@ def test_the_time_score_finds_the_height_between_two_scales(of_two_scales):
         assert abs(broad.mean() - narrow.mean()) < 150
 
 
+def squares_of_the_board(x, angle):
+    """The exact log density of noisy points of the checkerboard, float64 [n]."""
+    A, S = np.cos(angle), np.sin(angle)
+    squares = [(2 * column + row % 2, row) for row in range(4) for column in range(2)]
+    corners = A * (np.array(squares) / 2 - 1)
+    flat = np.float64(x).reshape(-1, 1, 2)
+    shares = scipy.special.ndtr((corners + A / 2 - flat) / S) - scipy.special.ndtr((corners - flat) / S)
+    return np.log(np.prod(shares / (A / 2), axis=2).mean(axis=1))
+
+
 def divergence(model, draw, exact, level=0):
     """KL(data, model) of points at a noise level, normalised by quadrature; and the grid of that."""
     rng = np.random.default_rng(4)
@@ -228,12 +243,31 @@ def divergence(model, draw, exact, level=0):
 
 
 @pytest.mark.slow
-def test_two_modes_of_weights_nine_to_one():
+@pytest.mark.parametrize(('time_score', 'least', 'most'), [(0.0, 0.4, np.inf), (0.05, 0.0, 0.2)])
+def test_the_checkerboard(time_score, least, most):
+    """Slopes alone do not weigh its squares against each other at low noise; the time score does."""
+    model = trained(measured(POINTS, board).replace(time_score=time_score), board, 1500)
+    found, grid = divergence(model, board, squares_of_the_board)
+    assert least < found < most
+    if time_score:
+        points = board(np.random.default_rng(5), 4000)
+        heights = Heights(model, 'ema', noise.root(0, noise.LIKELIHOOD), 4000).measure(points)
+        for name in BOTH:
+            assert abs(heights[name].log_z[0] - grid.log_z) < 0.15
+        assert abs(grid.log_z) < 0.3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('time_score', [0.0, 0.05])
+def test_two_modes_of_weights_nine_to_one(time_score):
     """At low noise, log p of the lesser mode is log 9 below that of the greater one."""
-    model = trained(measured(POINTS, two_points).replace(time_score=0.05), two_points, 1000)
+    model = trained(measured(POINTS, two_points).replace(time_score=time_score), two_points, 1000)
     angle = np.float32(model.schedule.angle[0])
     centres = np.float32(CENTRES * np.cos(angle)).reshape(2, *plane.IMAGE_SHAPE)
     greater, lesser = model.log_prob_at(tf.fill([2], angle))(centres).numpy()
+    if not time_score:
+        assert abs(greater - lesser - np.log(9)) > 0.7
+        return
     assert greater - lesser == pytest.approx(np.log(9), abs=0.6)
 
     def exact(x, angle):
@@ -243,7 +277,3 @@ def test_two_modes_of_weights_nine_to_one():
     shares = np.exp(grid.log_density - grid.log_z) * (grid.side[1] - grid.side[0]) ** 2
     assert shares[:, grid.side > 0].sum() == pytest.approx(SHARES[1], abs=0.06)
     assert found < 0.1
-    points = two_points(np.random.default_rng(5), 4000)
-    heights = Heights(model, 'ema', noise.root(0, noise.LIKELIHOOD), 4000).measure(points)
-    for name in BOTH:
-        assert abs(heights[name].log_z[0] - grid.log_z) < 0.15
