@@ -1,17 +1,20 @@
 """What several test files use."""
 
 import contextlib
+import dataclasses
 import fcntl
 import gc
 import io
 import json
 import os
 import shutil
+import types
 
 import pytest
 from helpers import golden
 from helpers.tiny import TINY
 
+from drl_tf.cli import cpu_split
 from drl_tf.cli.main import main
 
 
@@ -31,6 +34,19 @@ def made_once(tmp_path_factory, name, make):
             make(root / f'{name}.part')
             (root / f'{name}.part').rename(root / name)
     return shutil.copytree(root / name, tmp_path_factory.mktemp(name) / name)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def whole_batches():
+    """Commands that run in the tests' own processes split no batch, unless an option says so."""
+
+    def splits(command, config, devices):
+        chosen = 'no' if devices.cpu_split == 'auto' else devices.cpu_split
+        return cpu_split.splits(command, config, dataclasses.replace(devices, cpu_split=chosen))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('drl_tf.cli.main.cpu_split', types.SimpleNamespace(splits=splits))
+        yield
 
 
 @pytest.fixture(scope='session')

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from drl_tf.core import batch_parts
 from drl_tf.core.cooperative import CooperativeRecoveryLikelihood
 from drl_tf.core.normalised_recovery import NormalisedRecoveryLikelihood
 from drl_tf.core.recovery_likelihood import RecoveryLikelihood
@@ -27,10 +28,18 @@ def build_model(config: Any, attempt: int = 0) -> RecoveryLikelihood:
       - energy='preconditioned' without a contrastive loss: `ScoreMatching`.
       - all others: `RecoveryLikelihood`.
 
+    Raises:
+      ValueError: batch normalisation, in a process that splits each batch into parts.
+
     Example:
       model = build_model(config)
       images = model.sample(16, seed=[0, 1])[-1]
     """
+    if config.network.norm == 'batch' and batch_parts.num_parts(2) > 1:
+        raise ValueError(
+            "norm='batch' ties the images of a batch together: give operations more than one thread "
+            '(tf.config.threading)'
+        )
     if config.diffusion.initializer:
         return CooperativeRecoveryLikelihood(config, attempt)
     if config.network.energy == 'preconditioned':

@@ -1,9 +1,12 @@
 """Denoises images by Tweedie's formula, and proposes y_t from the denoised image."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from drl_tf.core import diffusion
 from drl_tf.core.diffusion import Schedule, at
+from drl_tf.core.guidance import Terms
 from drl_tf.core.langevin import LogDensity, value_gradient
 
 
@@ -66,3 +69,19 @@ def tweedie(schedule: Schedule, log_density: LogDensity, x_0: tf.Tensor) -> tf.T
     """
     gradient = value_gradient(lambda x: log_density(schedule.m[0] * x), x_0)
     return (x_0 + schedule.S[0] ** 2 * gradient) / schedule.A[0]
+
+
+def at_lowest_level(model: Any, x_0: tf.Tensor, terms: Terms, weights: str) -> tf.Tensor:
+    """Returns the mean of the clean image given x_0, by Tweedie's formula, float32 [B, H, W, C].
+
+    Args:
+      model: an `EnergyModel`.
+      x_0: images with noise level 0, float32 [B, H, W, C].
+      terms: classes, a result of `guidance.guided`.
+      weights: network weights, 'ema' (averaged) or 'raw'.
+
+    Example:
+      denoised = at_lowest_level(model, x_0, guidance.UNCONDITIONAL, 'ema')
+    """
+    level = tf.zeros([tf.shape(x_0)[0]], tf.int32)
+    return tweedie(model.schedule, model.density_at(level, weights, terms), x_0)

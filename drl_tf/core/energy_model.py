@@ -10,12 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from drl_tf.core import denoising, diffusion, graphs, larger_steps, noise, pilot, preconditioning, sampling
+from drl_tf.core.batch_parts import concatenated
 from drl_tf.core.diffusion import Schedule, at, per_image
 from drl_tf.core.energy_networks import energy_network
 from drl_tf.core.guidance import UNCONDITIONAL, Terms
 from drl_tf.core.langevin import LogDensity, value_gradient
 from drl_tf.core.noise import Seed
-from drl_tf.core.side_by_side import concatenated
 from drl_tf.core.weights import Weights, with_average
 
 
@@ -246,8 +246,7 @@ class EnergyModel(keras.Model):
     @graphs.graph
     def final_denoise(self, x_0: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> tf.Tensor:
         """Returns the mean of the clean image given x_0, images with noise level 0, float32 [B, H, W, C]."""
-        level = tf.zeros([tf.shape(x_0)[0]], tf.int32)
-        return denoising.tweedie(self.schedule, self.density_at(level, weights, terms), x_0)
+        return concatenated(lambda _, part: denoising.at_lowest_level(self, *part), (x_0, terms, weights))
 
     def sample(
         self,

@@ -6,13 +6,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from drl_tf.core import side_by_side
+from drl_tf.core import batch_parts
 
 
 def summed(function: Callable[..., Any], batch: Sequence[Any], num_parts: int, nothing: Any) -> Any:
     """Sums the results of a function over M equal parts of a batch, one at a time to save memory.
 
-    On a CPU, `side_by_side.of_parts` may split each part again, to compute on several cores.
+    On a CPU, `batch_parts.of_parts` may split each part again, to compute on several cores.
 
     Args:
       function: callable, (first, *rows) -> tensors in any nested structure. first: index in `batch` of the
@@ -32,7 +32,7 @@ def summed(function: Callable[..., Any], batch: Sequence[Any], num_parts: int, n
     """
 
     def of_rows(begin: int | tf.Tensor, rows: Sequence[Any]) -> Any:
-        results = side_by_side.of_parts(lambda first, part: function(begin + first, *part), list(rows))
+        results = batch_parts.of_parts(lambda first, part: function(begin + first, *part), list(rows))
         return tf.nest.map_structure(lambda *parts: functools.reduce(tf.add, parts), *results)
 
     if num_parts == 1:

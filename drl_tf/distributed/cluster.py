@@ -29,8 +29,8 @@ class Devices:
     gcp_project: str = option('', 'Google Cloud project of the TPU, if its name does not determine it.')
     cpu_split: str = option(
         'auto',
-        'Split each batch over the cores of a CPU, one part per core, instead of each operation. auto: when '
-        'images are learnt or sampled on 2 to 4 cores.',
+        'Give each core of a CPU its own part of a batch; otherwise all cores share each operation. auto: '
+        'yes for train, sample, tune_sampler, ablate and most sweeps, on 2 to 4 cores.',
         choices=('auto', 'yes', 'no'),
     )
 

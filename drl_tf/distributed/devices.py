@@ -16,6 +16,7 @@ from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
 from tensorflow.python.eager import context
 
 from drl_tf.base.errors import UserError, WorkerLost, one_line
+from drl_tf.core import batch_parts
 from drl_tf.distributed import cluster
 from drl_tf.distributed.rendezvous import gather, interruptible, reached
 
@@ -35,7 +36,7 @@ def set_up(deterministic: bool, devices: cluster.Devices | None = None, splits: 
     Args:
       deterministic: whether TensorFlow uses only operations that give the same bits each time.
       devices: the options that choose the devices; None: the defaults.
-      splits: whether each core computes its own part of a batch (`core.side_by_side`), if this process has
+      splits: whether each core computes its own part of a batch (`core.batch_parts`), if this process has
         one CPU and no accelerator.
 
     Raises:
@@ -192,6 +193,7 @@ def surroundings(deterministic: bool) -> dict[str, Any]:
         'device': _device(),
         'replicas': strategy().num_replicas_in_sync,
         'threads of an operation': threads or len(os.sched_getaffinity(0)),
+        'parts of a batch': batch_parts.num_parts(len(os.sched_getaffinity(0))),
         'jit_compile': jit_compile(),
         'tensorflow': tf.__version__,
         'keras': keras.__version__,

@@ -93,9 +93,8 @@ def _common(config: Config, name: str) -> dict[str, Any]:
     share = 1 / _STEP_TIMES.get(name, 1)
     options = config.training
     at_once = options.steps_per_execution
-    steps, decay_steps = (
-        at_once * round(share * count / at_once) for count in (options.train_steps, options.decay_steps)
-    )
+    steps = at_once * max(1, round(share * options.train_steps / at_once))
+    decay_steps = at_once * round(share * options.decay_steps / at_once)
     common = dict(max_minutes=0.0, evaluate_every=0, train_steps=steps, decay_steps=decay_steps)
     if name in ('time_score', 'level_classification'):
         common['heights_after'] = steps * 3 // 4

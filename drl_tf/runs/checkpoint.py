@@ -227,8 +227,8 @@ def changed_surroundings(workdir: str, step: int, deterministic: bool) -> list[s
         return []
     there = read_json(path)
     here = devices.surroundings(deterministic)
-    changed = [name for name in here if here[name] != there.get(name)]
-    return [f'{name} {here[name]} here, {there.get(name)} there' for name in changed]
+    changed = [name for name in there if name in here and here[name] != there[name]]
+    return [f'{name} {here[name]} here, {there[name]} there' for name in changed]
 
 
 def set_aside_after(workdir: str, step: int, reason: str) -> None:

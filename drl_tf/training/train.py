@@ -150,12 +150,8 @@ def _attempt(task: Task, attempt: int, time_limit: TimeLimit, stopwatch: Stopwat
     with devices.strategy().scope():
         model = compiled_model(config, attempt)
         step = resume.starting_step(model, task.run, workdir, task.init_from, task.weights)
-    at_once = options.steps_per_execution
-    if step % at_once:
-        raise UserError(
-            f'--steps_per_execution={at_once} must divide {step}, the step that {workdir} resumes from: '
-            f'give --steps_per_execution={math.gcd(at_once, step)}'
-        )
+    # So that a call also ends at the steps of logs and checkpoints if the run resumes in between.
+    model.steps_per_execution = math.gcd(options.steps_per_execution, step)
     images = training_batches(config, step)
     task.run.save_config(config)
     print(

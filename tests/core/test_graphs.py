@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers.forks import run
 from helpers.small_models import moved
-from helpers.tiny import TINY, call, refused
+from helpers.tiny import call, refused
 
 from drl_tf.base.errors import UserError
 from drl_tf.cli.parsing import configuration_of
@@ -49,16 +49,19 @@ def test_a_run_and_its_continuation_have_the_bits_of_single_steps(capsys, tmp_pa
     assert kills.equal(several, single) and [line['step'] for line in several[1][:-1]] == [4, 8, 12]
 
 
-def test_every_period_divides_by_the_steps_of_a_call(capsys, tiny_run):
+def test_every_period_divides_by_the_steps_of_a_call():
     for name in ('train_steps', 'log_every', 'checkpoint_every', 'grid_every', 'evaluate_every'):
         with pytest.raises(UserError, match=f'--{name}=30 must be a multiple of --steps_per_execution=4'):
             config.Config().replace(**{name: 30, 'steps_per_execution': 4})
-    periods = [f'--{name}_every=20' for name in ('log', 'checkpoint', 'grid')]
-    line = refused(
-        capsys, *TINY, *periods, f'--workdir={tiny_run}', '--train_steps=60', '--steps_per_execution=5'
-    )
-    assert '--steps_per_execution=5 must divide 32, the step that' in line
-    assert line.endswith('give --steps_per_execution=1')
+
+
+def test_a_run_resumes_between_two_calls(capsys, tiny_run):
+    """From step 32, with five steps a call: it takes single steps, and ends where it should."""
+    periods = [f'--{name}_every=35' for name in ('log', 'checkpoint', 'grid')]
+    options = [*periods, f'--workdir={tiny_run}', '--train_steps=35', '--steps_per_execution=5']
+    assert call(capsys, *options)[0] == 0
+    log = (tiny_run / 'metrics.jsonl').read_text().splitlines()
+    assert [json.loads(line)['step'] for line in log][-1] == 35
 
 
 def test_a_preset_takes_fewer_steps_per_call_where_more_do_not_divide(tmp_path):

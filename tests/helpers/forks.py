@@ -1,7 +1,7 @@
 """Processes of Python in which TensorFlow is imported already: forks of a server, which imports it once.
 
-Each has modules and devices of its own, as a new process has. The server loads no module of the package, so
-that a process without drl_tf can be had as well.
+Each has modules and devices of its own, as a new process has, and has not imported drl_tf. Variables of the
+environment that TensorFlow reads when it is imported have no effect.
 """
 
 import multiprocessing
@@ -19,7 +19,7 @@ _SERVER.set_forkserver_preload(['tensorflow'])
 
 
 class Process:
-    """A process that was started by `start`, with what is used of subprocess.Popen."""
+    """A process that `start` has started. It has the part of the interface of Popen that the tests use."""
 
     def __init__(self, arguments, *options):
         self.args = arguments
@@ -32,7 +32,7 @@ class Process:
         return self._process.exitcode
 
     def poll(self):
-        return self._process.exitcode
+        return self.returncode
 
     def wait(self, timeout=None):
         self._process.join(timeout)
@@ -68,11 +68,13 @@ def start(arguments, stdout, stderr, cwd=ROOT, env=None):
     """
     for path in (stdout, stderr):
         open(path, 'w').close()
-    return Process([*map(str, arguments)], [str(stdout), str(stderr)], cwd, dict(env or os.environ))
+    return Process(
+        [*map(str, arguments)], [str(stdout), str(stderr)], cwd, dict(os.environ if env is None else env)
+    )
 
 
 def run(*arguments, timeout=300, **options):
-    """Runs Python to its end; returns what subprocess.run does, with its output as text."""
+    """Runs Python to its end; returns a `subprocess.CompletedProcess` with its output as text."""
     with tempfile.TemporaryDirectory() as directory:
         files = [pathlib.Path(directory, name) for name in ('out', 'err')]
         process = start(arguments, *files, **options)
@@ -84,7 +86,7 @@ def run(*arguments, timeout=300, **options):
 
 
 def _become(arguments, files, cwd, env):
-    """Is the process that was asked for; multiprocessing makes an exit code of how it ends."""
+    """Runs in the fork: redirects its output, sets its environment, then runs the code, module or script."""
     for number, path in enumerate(files, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), number)
     os.environ.clear()
@@ -92,7 +94,7 @@ def _become(arguments, files, cwd, env):
     os.chdir(cwd)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # Also where these tests run in the background.
     isolated = arguments[0] == '-I'
-    way, *words = arguments[isolated:]
+    way, *words = arguments[1:] if isolated else arguments
     is_script = way not in ('-c', '-m')
     _forget_tests(isolated, os.path.dirname(os.path.abspath(way)) if is_script else str(cwd))
     sys.argv = [way, *words] if is_script else [way, *words[1:]]
@@ -106,7 +108,7 @@ def _become(arguments, files, cwd, env):
 
 
 def _forget_tests(isolated, first):
-    """Gives a process the paths of Python, which begin with `first`, and takes the tests' modules from it."""
+    """Gives a process the paths of Python, which begin with `first`, and removes the tests' modules."""
     for name in [name for name in sys.modules if name.partition('.')[0] == 'helpers']:
         del sys.modules[name]
     installed = [path for path in sys.path if path.startswith((sys.base_prefix, sys.prefix))]

@@ -81,7 +81,8 @@ def _run(options: argparse.Namespace, settings: Settings) -> None:
     from drl_tf.tools.bench import report
 
     os.makedirs(options.directory, exist_ok=True)
-    devices.set_up(False, cluster.Devices(cpu_split='yes' if options.cpu_split else 'no'), options.cpu_split)
+    split = 'yes' if options.cpu_split else 'no'
+    devices.set_up(False, cluster.Devices(strategy='one', cpu_split=split), options.cpu_split)
     machine = {'part': 'machine', 'name': 'machine', 'cores': len(os.sched_getaffinity(0))}
     report.append(options.directory, {**machine, **devices.surroundings(deterministic=False)})
     for part in options.parts or _DEFAULT_PARTS:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from drl_tf.config.config import Config
-from drl_tf.core import side_by_side
+from drl_tf.core import batch_parts
 from drl_tf.core.langevin import value_gradient
 from drl_tf.data import pipeline
 from drl_tf.planning.flops import cost
@@ -99,7 +99,7 @@ class Subject:
             pipeline.training_images(config.data, config.training.batch_size, config.training.seed)
         )
         self.batch = next(self.batches)
-        self.num_parts = side_by_side.num_parts(config.training.batch_size)
+        self.num_parts = batch_parts.num_parts(config.training.batch_size)
         self.has_chain = config.training.objective == 'contrastive'
         self.step = self._step()
         self.without_chain = self._without_chain()
@@ -270,8 +270,9 @@ class _Fit:
 
     def step(self) -> None:
         """Takes `steps_per_execution` steps, and waits for the loss of the last one."""
+        end = self.count + self.model.steps_per_execution
         self.callbacks.on_train_batch_begin(self.count)
         logs = self.model.train_function(self.batches)
-        self.callbacks.on_train_batch_end(self.count, logs)
+        self.callbacks.on_train_batch_end(end - 1, logs)
         float(logs['loss'])
-        self.count += 1
+        self.count = end

@@ -5,6 +5,7 @@ often wait for each other. If TensorFlow is set up to run each operation on one 
 at the same time, the functions of this module split a batch, so that all cores have work.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,14 +13,14 @@ import tensorflow as tf
 
 
 def num_parts(size: int | None) -> int:
-    """Returns the number of equal parts into which to split a batch.
+    """Returns the number of parts into which to split a batch.
 
-    If TensorFlow runs each operation on one thread (`intra_op_parallelism_threads` is 1), this is the largest
-    divisor of `size` that is at most `inter_op_parallelism_threads`, the number of operations that run at the
-    same time. Otherwise it is 1: the batch stays whole.
+    It is more than 1 only if TensorFlow was set up so that each operation has one thread
+    (`intra_op_parallelism_threads` is 1) and several operations run at the same time: one part for each of
+    the `inter_op_parallelism_threads`.
 
     Args:
-      size: number of images of the batch; None if it is not known yet, which gives 1 part.
+      size: number of images of the batch; None: it is not known yet, and the batch stays whole.
 
     Examples:
       >>> num_parts(32)
@@ -28,8 +29,7 @@ def num_parts(size: int | None) -> int:
     threading = tf.config.threading
     if size is None or threading.get_intra_op_parallelism_threads() != 1:
         return 1
-    most = max(1, threading.get_inter_op_parallelism_threads())
-    return max(count for count in range(1, most + 1) if size % count == 0)
+    return min(size, max(1, threading.get_inter_op_parallelism_threads()))
 
 
 def of_parts(function: Callable[..., Any], batch: Any) -> list[Any]:
@@ -52,14 +52,12 @@ def of_parts(function: Callable[..., Any], batch: Any) -> list[Any]:
     count = num_parts(size)
     if count == 1:
         return [function(0, batch)]
-    rows = size // count
 
-    def part(first: int) -> Any:
-        return tf.nest.map_structure(
-            lambda leaf: leaf[first : first + rows] if _has_rows(leaf) else leaf, batch
-        )
+    def part(first: int, end: int) -> Any:
+        return tf.nest.map_structure(lambda leaf: leaf[first:end] if _has_rows(leaf) else leaf, batch)
 
-    return [function(first, part(first)) for first in range(0, size, rows)]
+    bounds = [size * number // count for number in range(count + 1)]
+    return [function(first, part(first, end)) for first, end in itertools.pairwise(bounds)]
 
 
 def concatenated(function: Callable[..., Any], batch: Any) -> Any:

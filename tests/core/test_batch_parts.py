@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from helpers.tiny import ROOT
 
-from drl_tf.core import side_by_side
+from drl_tf.core import batch_parts
 
 IN_PARTS = """
 import sys
@@ -19,10 +19,10 @@ if sys.argv[1] == 'parts':
     tf.config.threading.set_inter_op_parallelism_threads(2)
 sys.path.insert(0, 'tests')
 from helpers.small_models import PRECONDITIONED
-from drl_tf.core import guidance, side_by_side
+from drl_tf.core import batch_parts, guidance
 from drl_tf.training.optimizers import compiled_model
 
-assert side_by_side.num_parts(6) == (2 if sys.argv[1] == 'parts' else 1)
+assert batch_parts.num_parts(6) == (2 if sys.argv[1] == 'parts' else 1)
 options = PRECONDITIONED.replace(num_classes=3, batch_size=12, dropout=0.1, label_dropout=0.3)
 model = compiled_model(options.replace(microbatches=3))
 for index, weight in enumerate(model.network.weights):
@@ -65,25 +65,26 @@ def test_a_batch_is_split_only_if_operations_have_one_thread(threads):
         (2, 2, 6, 1),
         (1, 0, 6, 1),
         (1, 2, 6, 2),
-        (1, 4, 6, 3),
-        (1, 2, 7, 1),
+        (1, 4, 6, 4),
+        (1, 4, 3, 3),
+        (1, 2, 7, 2),
         (1, 2, None, 1),
     ):
         threads(of_operation, at_once)
-        assert side_by_side.num_parts(size) == count
+        assert batch_parts.num_parts(size) == count
 
 
 def test_each_part_has_its_rows(threads):
-    """Scalars, numbers and None go to each part; results are joined in order."""
+    """Scalars, numbers and None go to each part; results are joined in order, also those of unequal parts."""
     threads(1, 3)
-    batch = (tf.range(6), [(tf.range(6) + 10, 0.5), (None, tf.constant(2.0))])
+    batch = (tf.range(7), [(tf.range(7) + 10, 0.5), (None, tf.constant(2.0))])
 
     def of_part(first, part):
         rows, [(labels, number), (nothing, scalar)] = part
-        assert (number, nothing, scalar.shape.rank, rows.shape) == (0.5, None, 0, (2,))
-        return {'rows': rows, 'labels': labels, 'first': tf.fill([2], first)}
+        assert (number, nothing, scalar.shape.rank) == (0.5, None, 0)
+        return {'rows': rows, 'labels': labels, 'first': tf.fill(rows.shape, first)}
 
-    joined = side_by_side.concatenated(of_part, batch)
-    assert joined['rows'].numpy().tolist() == list(range(6))
-    assert joined['labels'].numpy().tolist() == list(range(10, 16))
-    assert joined['first'].numpy().tolist() == [0, 0, 2, 2, 4, 4]
+    joined = batch_parts.concatenated(of_part, batch)
+    assert joined['rows'].numpy().tolist() == list(range(7))
+    assert joined['labels'].numpy().tolist() == list(range(10, 17))
+    assert joined['first'].numpy().tolist() == [0, 0, 2, 2, 4, 4, 4]
