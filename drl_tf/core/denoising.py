@@ -80,8 +80,12 @@ def at_lowest_level(model: Any, x_0: tf.Tensor, terms: Terms, weights: str) -> t
       terms: classes, a result of `guidance.guided`.
       weights: network weights, 'ema' (averaged) or 'raw'.
 
-    Example:
-      denoised = at_lowest_level(model, x_0, guidance.UNCONDITIONAL, 'ema')
+    Examples:
+      >>> from drl_tf.config.config import Config
+      >>> from drl_tf.core.energy_model import EnergyModel
+      >>> config = Config().replace(image_size=8, image_channels=1, channels=8, channel_mult=(1,))
+      >>> at_lowest_level(EnergyModel(config), tf.ones([2, 8, 8, 1]), ((None, 1.0),), 'ema').shape
+      TensorShape([2, 8, 8, 1])
     """
     level = tf.zeros([tf.shape(x_0)[0]], tf.int32)
     return tweedie(model.schedule, model.density_at(level, weights, terms), x_0)

@@ -2,6 +2,7 @@
 they are interrupted."""
 
 import json
+import shutil
 import signal
 
 import numpy as np
@@ -55,12 +56,13 @@ def test_every_period_divides_by_the_steps_of_a_call():
             config.Config().replace(**{name: 30, 'steps_per_execution': 4})
 
 
-def test_a_run_resumes_between_two_calls(capsys, tiny_run):
+def test_a_run_resumes_between_two_calls(capsys, tiny_run, tmp_path):
     """From step 32, with five steps a call: it takes single steps, and ends where it should."""
+    workdir = shutil.copytree(tiny_run, tmp_path / 'run')
     periods = [f'--{name}_every=35' for name in ('log', 'checkpoint', 'grid')]
-    options = [*periods, f'--workdir={tiny_run}', '--train_steps=35', '--steps_per_execution=5']
+    options = [*periods, f'--workdir={workdir}', '--train_steps=35', '--steps_per_execution=5']
     assert call(capsys, *options)[0] == 0
-    log = (tiny_run / 'metrics.jsonl').read_text().splitlines()
+    log = (workdir / 'metrics.jsonl').read_text().splitlines()
     assert [json.loads(line)['step'] for line in log][-1] == 35
 
 
