@@ -8,7 +8,7 @@ _GRAPH_NODES = re.compile(r'(\[\[)?\{\{(function_)?node [^}]*\}\}(\]\])?|\[Op:[^
 class UserError(Exception):
     r"""An error that the user can fix.
 
-    The message is one line that says what is wrong and what to do; line breaks in it become spaces.
+    The message says in one line what is wrong and how to mend it. Line breaks become spaces.
 
     Examples:
       >>> str(UserError('no such file:\nsee --help'))

@@ -57,18 +57,19 @@ def set_up(deterministic: bool, devices: cluster.Devices | None = None, splits: 
 def _split_over_cores(required: bool) -> None:
     """Gives each operation one thread, and lets one operation per core run at the same time."""
     accelerators = [*tf.config.list_physical_devices('GPU'), *tf.config.list_physical_devices('TPU')]
-    if not accelerators:
+    hindrance = f'this machine has {accelerators[0].name}' if accelerators else ''
+    if not hindrance:
         try:
             tf.config.threading.set_intra_op_parallelism_threads(1)
-            tf.config.threading.set_inter_op_parallelism_threads(len(os.sched_getaffinity(0)))
-            return
-        except RuntimeError:  # TensorFlow has begun to compute: its threads stay as they are.
-            pass
-    if required:
-        reason = (
-            f'this machine has {accelerators[0].name}' if accelerators else 'TensorFlow has begun to compute'
-        )
-        raise UserError(f'--cpu_split=yes is for a CPU alone in a new process, but {reason}: drop it')
+            tf.config.threading.set_inter_op_parallelism_threads(_num_cores())
+        except RuntimeError:
+            hindrance = 'TensorFlow has begun to compute'
+    if hindrance and required:
+        raise UserError(f'--cpu_split=yes is for a CPU alone in a new process, but {hindrance}: drop it')
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 @functools.cache
@@ -192,8 +193,8 @@ def surroundings(deterministic: bool) -> dict[str, Any]:
         'deterministic': deterministic,
         'device': _device(),
         'replicas': strategy().num_replicas_in_sync,
-        'threads of an operation': threads or len(os.sched_getaffinity(0)),
-        'parts of a batch': batch_parts.num_parts(len(os.sched_getaffinity(0))),
+        'threads of an operation': threads or _num_cores(),
+        'parts of a batch': batch_parts.num_parts(_num_cores()),
         'jit_compile': jit_compile(),
         'tensorflow': tf.__version__,
         'keras': keras.__version__,

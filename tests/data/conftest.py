@@ -5,7 +5,7 @@ import concurrent.futures
 import pytest
 from helpers.lsun import COUNT, HELD_OUT, PER_SHARD
 
-from drl_tf.data import lmdb_files, lsun_shards
+from drl_tf.data import indexed, lmdb_files, lsun_shards
 from drl_tf.tools import tfds_files
 from drl_tf.tools.photographs import encoded, photographs, write_lmdb
 
@@ -15,6 +15,12 @@ def prepare(tmp_path):
     """A function that writes TFRecord files and metadata below `tmp_path` and returns the directory of the
     dataset there."""
     return lambda name, shards=1, **pictures: tfds_files.write(name, tmp_path, shards, **pictures)
+
+
+@pytest.fixture
+def fresh():
+    """Data of the user are read anew."""
+    indexed._splits.cache_clear()
 
 
 @pytest.fixture

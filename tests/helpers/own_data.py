@@ -6,11 +6,14 @@ Picture i has the grey level 10 i, and the class i mod 2.
 import io
 
 import numpy as np
+import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from drl_tf.data import registry
+from drl_tf.base.errors import UserError
+from drl_tf.config import config
+from drl_tf.data import dataset_table, facts, registry
 
 COUNT = 24
 KINDS = ('folder', 'npz', 'parquet', 'hf', 'tfds', 'tfrecords', 'python')
@@ -141,3 +144,12 @@ def _python(directory):
     name = f'two_kinds_{abs(hash(directory))}'
     registry.register_dataset(name)(two_kinds)
     return [f'--dataset={name}']
+
+
+def refusal(dataset, **options):
+    """The message of the refusal, before anything is decoded."""
+    with pytest.raises(UserError) as error:
+        data = dataset_table.resolve(config.Data(dataset=str(dataset), **options))
+        facts.check(data, dataset_table.find_spec(data.dataset))
+    assert '\n' not in str(error.value)
+    return str(error.value)

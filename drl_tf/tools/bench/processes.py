@@ -127,8 +127,13 @@ def _answers(directory: str) -> Iterator[tuple[str, float, int]]:
 
 def _trained(preset: str, steps: int, workdir: str) -> tuple[float, list[float], int]:
     """Trains a preset and samples a batch: returns begin and ends of steps (s), and peak memory (bytes)."""
-    words = [f'--train_steps={steps}', '--grid_every=0', '--checkpoint_every=1000000', '--max_minutes=0']
-    words.append('--steps_per_execution=1')  # A mark for each step.
+    words = [
+        f'--train_steps={steps}',
+        '--steps_per_execution=1',  # A mark for each step.
+        '--grid_every=0',
+        '--checkpoint_every=1000000',
+        '--max_minutes=0',
+    ]
     marks = pathlib.Path(f'{workdir}.json')
     child = ['-m', 'drl_tf.tools.bench.child_training', str(marks)]
     done = ended([*child, *preset.split(), *words, f'--workdir={workdir}'])
