@@ -44,5 +44,5 @@ class Batch:
 
     @property
     def terms(self) -> Terms:
-        """The classes of the images as ((labels, 1.0),), the argument `terms` of `EnergyModel.density_at`."""
+        """The classes as one pair (labels, weight 1): the argument `terms` of `EnergyModel.density_at`."""
         return ((self.labels, 1.0),)

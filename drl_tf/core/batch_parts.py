@@ -15,12 +15,12 @@ import tensorflow as tf
 def num_parts(size: int | None) -> int:
     """Returns the number of parts into which to split a batch.
 
-    It is more than 1 only if TensorFlow was set up so that each operation has one thread
-    (`intra_op_parallelism_threads` is 1) and several operations run at the same time: one part for each of
-    the `inter_op_parallelism_threads`.
+    If TensorFlow gives each operation a single thread (`intra_op_parallelism_threads` is 1), there is one
+    part for each operation that can run at the same time (`inter_op_parallelism_threads`), but no more parts
+    than images. Otherwise the batch stays whole: the function returns 1.
 
     Args:
-      size: number of images of the batch; None: it is not known yet, and the batch stays whole.
+      size: number of images of the batch; None if it is not known yet: the function then returns 1.
 
     Examples:
       >>> num_parts(32)
@@ -38,11 +38,11 @@ def of_parts(function: Callable[..., Any], batch: Any) -> list[Any]:
     Args:
       function: callable, (first, part) -> result. first: index in `batch` of the part's first image. part: a
         structure like `batch`, with the rows of the part's images only.
-      batch: nested structure. Its tensors of rank 1 or more, at least one, have B rows, one for each image,
-        and are split. All other values go to each part unchanged.
+      batch: nested structure with at least one tensor of rank 1 or more. All such tensors have B rows, one
+        for each image; each part gets some of the rows. All other values go to each part unchanged.
 
     Returns:
-      A list of the results, one for each of `num_parts(B)` parts.
+      A list of the results, one for each part. `num_parts(B)` is the number of parts.
 
     Examples:
       >>> of_parts(lambda first, part: part['images'].shape, {'images': tf.ones([6, 2]), 'weight': 0.5})

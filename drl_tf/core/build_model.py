@@ -17,19 +17,20 @@ def build_model(config: Any, attempt: int = 0) -> RecoveryLikelihood:
 
     Args:
       config: the configuration of the model, a `config.Config`.
-      attempt: number of times that training went back to an earlier checkpoint; it changes the noise.
+      attempt: how often training went back to an earlier checkpoint; after each return it draws new noise.
 
     Returns:
       A Keras model with random weights. Its class depends on the options of `config`:
 
       - initializer=True: `CooperativeRecoveryLikelihood`.
-      - energy='preconditioned' with a contrastive loss, alone or as a part of the loss:
+      - energy='preconditioned', with objective='contrastive' or contrastive > 0:
         `NormalisedRecoveryLikelihood`.
-      - energy='preconditioned' without a contrastive loss: `ScoreMatching`.
+      - energy='preconditioned' with other values of `objective` and `contrastive`: `ScoreMatching`.
       - all others: `RecoveryLikelihood`.
 
     Raises:
-      ValueError: batch normalisation, in a process that splits each batch into parts.
+      ValueError: norm='batch', although TensorFlow is set up to compute parts of a batch separately (one
+        thread for each operation, and several operations at the same time).
 
     Example:
       model = build_model(config)

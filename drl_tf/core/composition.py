@@ -39,7 +39,7 @@ def composed(expression: Any, of_atom: Callable[[Any], LogDensity], reference: L
       ratio.
 
     Examples:
-      Two normal densities lie far apart. At the mean of one of them, their mixture has half its height:
+      Two normal densities lie far apart. At the mean of the first, the mixture is half as high as the first:
 
       >>> def normal(mean):
       ...     return lambda x: -tf.reduce_sum((x - mean) ** 2, [1, 2, 3]) / 2

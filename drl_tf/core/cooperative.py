@@ -21,13 +21,13 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
     """A `RecoveryLikelihood` in which a second network, the initializer g, proposes where chains start.
 
     A chain that draws y_t given x_{t+1} starts at y^0 = g(x_{t+1}, t) + b_t z. Here y_t is the scaled noisy
-    image at level t, x_{t+1} the noisy image one level above, z ~ N(0, I), and b_t is
-    `Schedule.posterior_std` (Zhu, Xie, Wu, Gao, ICLR 2024, section 3.2). g learns from the last states of the
-    chains. Before training, set the attribute `initializer_optimizer`, the optimizer of g.
+    image at level t, x_{t+1} the noisy image one level above, and z ~ N(0, I). b_t is the standard deviation
+    of y_t given x_{t+1} and the clean image (Zhu, Xie, Wu, Gao, ICLR 2024, section 3.2). g learns from the
+    last states of the chains. Before training, set the attribute `initializer_optimizer`, the optimizer of g.
 
     Args:
       config: the configuration of the model, a `config.Config`.
-      attempt: number of times that training went back to an earlier checkpoint; it changes the noise.
+      attempt: how often training went back to an earlier checkpoint; after each return it draws new noise.
 
     Examples:
       Before training, g(x_{t+1}, t) = x_{t+1}.

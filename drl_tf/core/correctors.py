@@ -240,7 +240,7 @@ def gradients(corrector: str, num_steps: int) -> int:
     """Returns how many gradients of the log density a chain of K steps computes per image.
 
     Args:
-      corrector: the kind of chain: 'none', 'langevin', 'mala' or 'hmc'.
+      corrector: the kind of chain: 'langevin', 'mala', 'hmc', or 'none' (no chain, K = 0).
       num_steps: K, at least 0. For 'hmc', a step is a transition.
 
     Examples:
@@ -253,12 +253,15 @@ def gradients(corrector: str, num_steps: int) -> int:
 
 
 def curvature(schedule: Schedule) -> np.ndarray:
-    """Returns L_t, the largest curvature of -log p(y_t | x_{t+1}) at each level t, float64 [T].
+    """Returns L_t, a bound on the curvature of -log p(y_t | x_{t+1}) at each level t, float64 [T].
 
-    y_t = m_t x_t is the scaled noisy image at level t, and x_{t+1} the noisy image one level above.
-    L_t = 1 / (m_t S_t)^2 + r_t / s_{t+1}^2 is an upper bound if the model's log density of y_t is exact. S_t
-    is the standard deviation of the noise in x_t, s_{t+1} that of the noise added from x_t to x_{t+1}, and
-    r_t the attribute `conditional` of the schedule, 1 or 0.
+    y_t = m_t x_t is the scaled noisy image at level t, and x_{t+1} the noisy image one level above. S_t is
+    the standard deviation of the noise in x_t, and s_{t+1} that of the noise added from x_t to x_{t+1}. r_t
+    is the attribute `conditional` of the schedule, 1 or 0. The curvature is at most
+
+        L_t = 1 / (m_t S_t)^2 + r_t / s_{t+1}^2
+
+    if the model's log density of y_t is exact.
 
     Args:
       schedule: the noise levels with m, S, s and r, a `Schedule`.
@@ -274,9 +277,9 @@ def curvature(schedule: Schedule) -> np.ndarray:
 def step_sizes(schedule: Schedule, q: float | tf.Tensor) -> tf.Tensor:
     """Returns the step size delta_t = sqrt(2 q / L_t) of the chains at each level t, float32 [T].
 
-    L_t is the largest curvature of the density that a chain at level t draws from; `curvature` computes it.
-    The division by L_t makes one q suit all levels. Langevin steps without rejection make the variance in the
-    direction of the largest curvature too large, by the factor 1 / (1 - q / 2).
+    L_t bounds the curvature of the log density that a chain at level t draws from; `curvature` computes it.
+    The division by L_t makes one q suit all levels. Langevin steps that are never rejected make the variance
+    too large: in a direction of curvature L_t, by the factor 1 / (1 - q / 2).
 
     Args:
       schedule: the noise levels and their constants, a `Schedule`.

@@ -13,12 +13,12 @@ from drl_tf.core.langevin import LogDensity, value_gradient
 def posterior_proposal(
     schedule: Schedule, score: tf.Tensor, x_next: tf.Tensor, level: tf.Tensor, noise: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Proposes y_t = m_t x_t given x_{t+1} and the score at x_{t+1}.
+    """Proposes y_t, the scaled noisy image at level t, given x_{t+1} and the score at x_{t+1}.
 
-    x_t is an image with the noise of level t. Tweedie's formula estimates the clean image as x^ = (x_{t+1} +
-    S_{t+1}^2 score) / A_{t+1}. A_{t+1} is the factor of the clean image in x_{t+1}, and S_{t+1} the standard
-    deviation of the noise. y_t is then drawn as if x^ were the clean image. So the draws vary too little:
-    they ignore that x^ is uncertain.
+    y_t = m_t x_t, where x_t is an image with the noise of level t, and m_t a constant of the level. A_{t+1}
+    is the factor of the clean image in x_{t+1}, and S_{t+1} the standard deviation of the noise. Tweedie's
+    formula estimates the clean image as x^ = (x_{t+1} + S_{t+1}^2 score) / A_{t+1}. y_t is then drawn as if
+    x^ were the clean image. So the draws vary too little: they ignore that x^ is uncertain.
 
     Args:
       schedule: the noise levels with m, A and S, a `Schedule`.
@@ -46,9 +46,9 @@ def posterior_proposal(
 def tweedie(schedule: Schedule, log_density: LogDensity, x_0: tf.Tensor) -> tf.Tensor:
     """Removes the noise of level 0: returns the mean of the clean image given x_0, by Tweedie's formula.
 
-    The mean is (x_0 + S_0^2 grad_{x_0} F(m_0 x_0, 0)) / A_0. x_0 is an image with the noise of level 0. A_0
-    is the factor of the clean image in x_0, S_0 the standard deviation of the noise, and F(y, 0) the log
-    density of y_0 = m_0 x_0.
+    x_0 is an image with the noise of level 0. A_0 is the factor of the clean image in x_0, S_0 the standard
+    deviation of the noise, m_0 the constant by which the model scales x_0, and F(y, 0) the log density of
+    y = m_0 x_0. The mean is (x_0 + S_0^2 grad_{x_0} F(m_0 x_0, 0)) / A_0.
 
     Args:
       schedule: the noise levels with m, A and S, a `Schedule`.
@@ -77,7 +77,9 @@ def at_lowest_level(model: Any, x_0: tf.Tensor, terms: Terms, weights: str) -> t
     Args:
       model: an `EnergyModel`.
       x_0: images with noise level 0, float32 [B, H, W, C].
-      terms: classes, a result of `guidance.guided`.
+      terms: classes and their weights, (labels, weight) pairs such as `guidance.guided` returns. The log
+        density of images is the weighted sum of the log densities of the pairs' classes. labels: class + 1 of
+        each image, int32 [B], or None for no class.
       weights: network weights, 'ema' (averaged) or 'raw'.
 
     Examples:

@@ -25,7 +25,7 @@ class Schedule:
       conditional: r_t, float64 [T]: 1 if the EBM of level t is conditional on x_{t+1}, 0 if it is marginal.
       b2: factor of the squared Langevin step sizes; the attribute `delta` has the formula.
       time: noise level of each x_t as the networks take it, float64 [T + 1].
-      levels: 0..T-1, int32 [T]; after `strided`, indices into the original schedule.
+      levels: index of each level in the schedule of training, int32 [T]; 0..T-1, or fewer after `strided`.
 
     Examples:
       >>> schedule = t6()
@@ -134,17 +134,17 @@ def t6(num_levels: int = 6, b2: float = 2e-4) -> Schedule:
 
 
 def cosine(num_levels: int = 6, b2: float = 4e-4, largest: float = 9.8, smallest: float = -5.1) -> Schedule:
-    """Returns the cosine schedule of CDRL (Zhu et al., ICLR 2024): evenly spaced angles atan(S_t / A_t).
+    """Returns the cosine schedule of CDRL (Zhu et al., ICLR 2024): x_t = cos(angle) x + sin(angle) noise.
 
     Args:
       num_levels: T, the number of levels; 6 in the paper.
       b2: factor of the squared Langevin step sizes; 4e-4 in the paper.
-      largest: log-SNR, log(A^2 / S^2), of x_0, the lowest noise level.
+      largest: log-SNR, -2 log tan(angle), of x_0, the lowest noise level.
       smallest: log-SNR of x_T, the highest noise level.
 
     Returns:
-      A `Schedule`, conditional at all levels but the top. The networks take 1000 angle / (pi / 2) as the
-      noise level.
+      A `Schedule` with evenly spaced angles, conditional at all levels but the top. The networks take
+      1000 angle / (pi / 2) as the noise level.
 
     Examples:
       >>> cosine().A.round(3).tolist()
@@ -158,12 +158,12 @@ def cosine(num_levels: int = 6, b2: float = 4e-4, largest: float = 9.8, smallest
 
 
 def t1k(num_levels: int = 999, b2: float = 2e-4) -> Schedule:
-    """Returns the paper's "T = 1000": 1,000 noise levels, all conditional; s^2 rises linearly.
+    """Returns the paper's "T = 1000": 1,000 levels, all conditional; the added noise s_t^2 rises linearly.
 
     A_T, the factor of the clean image at the highest level, is only 0.006: sampling starts from pure noise.
 
     Args:
-      num_levels: T, at most 999; if T < 999, the schedule has T + 1 evenly spaced levels of the 1,000.
+      num_levels: T. 999 gives all 1,000 noise levels; a smaller T gives T + 1 of them, evenly spaced.
       b2: factor of the squared Langevin step sizes.
 
     Returns:
@@ -182,12 +182,12 @@ def t1k(num_levels: int = 999, b2: float = 2e-4) -> Schedule:
 def karras(
     num_levels: int = 6, b2: float = 4e-4, smallest: float = 0.0074, largest: float = 12.8, rho: float = 4.0
 ) -> Schedule:
-    """Returns the schedule of Karras et al. (2022, equation 5): (S_t / A_t)^(1 / rho) is evenly spaced.
+    """Returns the schedule of Karras et al. (2022, equation 5): sigma^(1 / rho) is evenly spaced.
 
     Args:
       num_levels: T, the number of levels.
       b2: factor of the squared Langevin step sizes.
-      smallest, largest: sigma = S_t / A_t of x_0 and of x_T; the defaults equal the sigmas of `cosine`.
+      smallest, largest: sigma of x_0 and of x_T, where x_t is proportional to x + sigma noise.
       rho: at least 1; a larger rho puts more levels at low noise.
 
     Returns:
@@ -276,10 +276,10 @@ def forward_pair(
 def posterior_mean(schedule: Schedule, x: tf.Tensor, x_next: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     """Returns the mean of x_t given the clean image x and x_{t+1} (Ho et al. 2020, equation 7).
 
-    It is (A_t s_{t+1}^2 x + a_{t+1} S_t^2 x_{t+1}) / S_{t+1}^2, with the symbols of `Schedule`.
+    With a, s, A and S of `schedule`, it is (A_t s_{t+1}^2 x + a_{t+1} S_t^2 x_{t+1}) / S_{t+1}^2.
 
     Args:
-      schedule: the noise levels and their constants, a `Schedule`.
+      schedule: a `Schedule`, whose attributes a, s, A and S hold a_t, s_t, A_t and S_t.
       x: clean images in [-1, 1], float32 [B, H, W, C].
       x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
       level: noise level t of each image, 0 to T - 1, int32 [B].

@@ -28,8 +28,8 @@ class EnergyModel(keras.Model):
     Attributes:
       schedule: `Schedule` of the T levels that have an energy.
       walk: `Schedule` of the levels that sampling visits: all, or fewer with the option `sampling_levels`.
-      precision: F divided by the network output, at each level, float64 [T]; 1 if F is normalised.
-      normalised: True for energy='preconditioned' or 'exact': F is normalised, at all T + 1 noise levels.
+      precision: factor from network output to F at each level, float64 [T]; 1 if `normalised` is True.
+      normalised: True for energy='preconditioned' or 'exact': F then has no unknown additive constant.
       averages: pairs (network with averaged weights, network with raw weights).
 
     Examples:
@@ -68,7 +68,7 @@ class EnergyModel(keras.Model):
 
         Args:
           level: noise level t of each image, 0 to T - 1, int32 [B].
-          weights, terms: network weights, 'ema' (averaged) or 'raw'; classes, a result of `guidance.guided`.
+          weights, terms: weights 'ema' (averaged) or 'raw'; (labels, weight) pairs from `guidance.guided`.
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -98,11 +98,11 @@ class EnergyModel(keras.Model):
         return lambda y: log_prob(y / at(walk.m, level)) - log_m
 
     def log_prob_at(self, angle: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> LogDensity:
-        """Returns log p(x) in nats of noisy images, a callable x -> float32 [B]; needs `normalised` energies.
+        """Returns log p(x) in nats, a callable x -> float32 [B]; needs energy='preconditioned' or 'exact'.
 
         Args:
           angle: noise level in radians, float32 [B]; an image is x = cos(angle) x_clean + sin(angle) eps.
-          weights, terms: network weights, 'ema' (averaged) or 'raw'; classes, a result of `guidance.guided`.
+          weights, terms: weights 'ema' (averaged) or 'raw'; (labels, weight) pairs from `guidance.guided`.
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -126,17 +126,16 @@ class EnergyModel(keras.Model):
         training: bool = False,
         walk: Schedule | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns first states y^0 of the chains that draw y_t = m_t x_t given x_{t+1}, and the mean of y^0.
+        """Returns y^0, the first states of the chains that draw y_t = m_t x_t given x_{t+1}, and y^0's mean.
 
-        With proposal='x_next', both are x_{t+1}. Else Tweedie's formula gives the mean, and y^0 adds noise.
+        With proposal='x_next', both are x_{t+1}. Else Tweedie's formula gives the mean; y^0 is mean + noise.
 
         Args:
-          x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
-          level: noise level t of each image, an index into `walk`, int32 [B].
+          x_next, level: x_{t+1}, float32 [B, H, W, C], and each image's t, an index into `walk`, int32 [B].
           seed, first: seed, int32 [2], and index of the first image; y^0_i depends on (seed, first + i).
-          weights, terms: network weights, 'ema' (averaged) or 'raw'; classes, a result of `guidance.guided`.
-          training: if True, the option `noise_scale` has no effect.
-          walk: the noise levels that sampling visits; None: `self.schedule`.
+          weights, terms: weights 'ema' (averaged) or 'raw'; (labels, weight) pairs from `guidance.guided`.
+          training: False: the option `noise_scale` multiplies the noise in y^0; True: it has no effect.
+          walk: the noise levels that sampling visits; None: `self.schedule`, the levels of training.
         """
         if self.config.diffusion.proposal == 'x_next':
             return x_next, x_next
@@ -170,11 +169,10 @@ class EnergyModel(keras.Model):
         """Draws x_t given x_{t+1}: one noise level of `sample`. Returns x_t, float32 [B, H, W, C].
 
         Args:
-          x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
-          level: noise level t of each image, 0 to T - 1, int32 [B].
+          x_next, level: x_{t+1}, float32 [B, H, W, C], and each image's level t, 0 to T - 1, int32 [B].
           seed, first: seed, int32 [2], and index of the first image; image i depends on (seed, first + i).
-          weights, terms: network weights, 'ema' (averaged) or 'raw'; classes, a result of `guidance.guided`.
-          corrector_steps: step sizes from `pilot.steps`; None: those of the noise schedule.
+          weights, terms: weights 'ema' (averaged) or 'raw'; (labels, weight) pairs from `guidance.guided`.
+          corrector_steps: step sizes from `pilot.steps`, float32 [T]; None: those of `schedule`.
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -187,7 +185,7 @@ class EnergyModel(keras.Model):
 
     @graphs.graph
     def prior(self, num_images: int, seed: Seed, first: int | tf.Tensor) -> tf.Tensor:
-        """Draws x_T, standard normal noise, float32 [num_images, H, W, C], from which `sample` starts."""
+        """Draws x_T, white noise, float32 [num_images, H, W, C]; row i depends on (seed, first + i) only."""
         return noise.normal(seed, [num_images, *self.config.image_shape], first)
 
     @graphs.graph
@@ -203,9 +201,11 @@ class EnergyModel(keras.Model):
         corrector_steps: tf.Tensor | None = None,
         walk: Schedule | None = None,
     ) -> tuple[tf.Tensor, sampling.Info]:
-        """Draws images at the level `low` of `walk` (None: `self.walk`), given images x at the level `high`.
+        """Draws images at the noise level `low`, given images x at the level `high`; `sample` calls this.
 
-        The arguments from `seed` on are as in `sample`. Also returns how chains moved, a `sampling.Info`.
+        `high` and `low` are indices into `walk` (None: `self.walk`), int32 []. Image i depends on x, seed and
+        first + i. `corrector_steps` are step sizes from `pilot.steps` (None: those of `walk`), `weights` and
+        `terms` as in `sample`. Returns images like x, and how the chains moved, a `sampling.Info`.
         """
 
         def of_part(begin: int, part: Any) -> tuple[tf.Tensor, sampling.Info]:
@@ -224,7 +224,7 @@ class EnergyModel(keras.Model):
         terms: Terms,
         corrector_steps: tf.Tensor | None,
     ) -> sampling.Sampler:
-        """Returns the `Sampler` on the noise levels of `walk`; the other arguments are as in `sample`."""
+        """Returns a `Sampler` on the noise levels `walk`; the other arguments are as in `walk_levels`."""
 
         def start_at(x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
             seed = noise.fold(seed, noise.START)
@@ -267,15 +267,16 @@ class EnergyModel(keras.Model):
         Args:
           num_images: n, the number of images on each replica.
           seed, first: seed, int32 [2], and index of the first image; image i depends on (seed, first + i).
-          weights, terms: network weights, 'ema' (averaged) or 'raw'; classes, a result of `guidance.guided`.
+          weights, terms: weights 'ema' (averaged) or 'raw'; (labels, weight) pairs from `guidance.guided`.
           run: callable, (function, arguments) -> result: for replicas, `run` of a `tf.distribute.Strategy`.
-          after_part: callable, called after each of at most `most_parts` parts with its share of the levels.
+          most_parts: largest number of parts into which the levels are divided; sampling reports each part.
+          after_part, after_chains: called after each part, with its share of the levels; with its `Info`.
           corrector_steps: step sizes from `pilot.steps`; None: computed here, which may take a pilot run.
-          after_chains: callable; after each part, it gets the `sampling.Info` of that part.
           walk: the noise levels to visit; None: `self.walk`.
 
         Returns:
-          x_T, results of some parts, x_0 (with option `final_denoise`, denoised), each float32 [n, H, W, C].
+          A list from noise to images, each float32 [n, H, W, C]: x_T, some states in between, and x_0. The
+          option `final_denoise` removes the remaining noise from x_0.
 
         Examples:
           >>> from drl_tf.config.config import Config

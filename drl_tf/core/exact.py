@@ -15,21 +15,21 @@ from drl_tf.core.saving import SavedNetwork
 class ExactEnergy(SavedNetwork, SpectralLayers):
     """Layer that computes log p(x) in nats, where p is the distribution of the training images plus noise.
 
-    Each x has its own noise level, an angle in radians. With A = cos(angle), S = sin(angle) and N training
-    images x_i,
+    Each x has its own noise level, an angle in radians. With A = cos(angle), S = sin(angle) and n training
+    images x_i, p is a mixture of n normal densities:
 
-        p(x) = (1 / N) sum_i N(x; A x_i, S^2 I).
+        p(x) = (1 / n) sum_i N(x; A x_i, S^2 I).
 
-    If x has a class, the mean is over the training images of this class alone. The computation is in float64;
-    x and the result are float32. The layer has the methods of a `PreconditionedEnergy`, but nothing to train.
+    If x has a class, the mixture holds the images of this class alone. The computation is in float64; x and
+    the result are float32. The layer has the methods of a `PreconditionedEnergy`, but nothing to train.
 
     Args:
       image_shape: (H, W, C).
-      count: N, the number of training images.
+      count: n, the number of training images.
 
     Attributes:
-      images: x_i, float32 [N, H, W, C] in [-1, 1].
-      labels: class + 1 of each x_i, or 0 for no class, int32 [N].
+      images: x_i, float32 [n, H, W, C] in [-1, 1].
+      labels: class + 1 of each x_i, or 0 for no class, int32 [n].
 
     Examples:
       >>> from drl_tf.core.preconditioning import time_of
@@ -56,8 +56,8 @@ class ExactEnergy(SavedNetwork, SpectralLayers):
         """Sets the training images that define p, and their classes.
 
         Args:
-          images: N clean images in [-1, 1], float [N, H, W, C].
-          labels: class + 1 of each image, or 0 for no class, int [N].
+          images: n clean images in [-1, 1], float [n, H, W, C].
+          labels: class + 1 of each image, or 0 for no class, int [n].
         """
         self.images.assign(images)
         self.labels.assign(labels)

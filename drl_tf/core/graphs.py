@@ -18,8 +18,8 @@ def graph(method: Callable[..., Any]) -> Callable[..., Any]:
 def train_function(model: Any, steps: int) -> Callable[[Iterator[Any]], dict[str, tf.Tensor]] | None:
     """Returns the function that `fit` calls for each group of batches, or None if Keras' own function works.
 
-    Keras' own function fails with several steps per call on several replicas, on TPUs, and with several
-    workers.
+    Keras' own function fails on TPUs, with several workers, and on several replicas if one call takes several
+    steps.
 
     Args:
       model: a compiled `RecoveryLikelihood`.

@@ -62,8 +62,8 @@ def integrated(angles: np.ndarray, slopes: np.ndarray) -> Estimate:
     """Estimates log Z, the log normalising constant, at each noise level by thermodynamic integration.
 
     F is the log density of the model without its normalising constant Z. The derivative of log Z in the angle
-    is the mean of dF / d angle over the noisy images of that level. The trapezoid rule integrates these means
-    over the log-SNR.
+    is the mean of dF / d angle over the noisy images of that level. The function converts the derivatives in
+    the angle to derivatives in the log-SNR, -2 log tan(angle), and integrates these by the trapezoid rule.
 
     Args:
       angles: the noise levels as angles in radians, ascending, float64 [N].

@@ -81,7 +81,7 @@ def solve(
     Args:
       model: an `EnergyModel`.
       observation: the operator H, the observations o of B images, and the standard deviation of the noise.
-      plan: how to solve the problem.
+      plan: method, effort and number of noise levels, a `Plan`.
       seed: random seed, int32 [2].
       first: index of the first image; image i depends only on (seed, first + i) and its observation.
       weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).

@@ -23,8 +23,8 @@ def steps_at(config: Any, walk: Schedule) -> Callable[[tf.Tensor], int | tf.Tens
 
     Returns:
       A callable that maps the level of each image, an index into `walk`, int32 [B], to the number of steps,
-      int32 [B]. If there are no chains, it returns the int 0 (draw from the normal approximation) or None
-      (take the proposal as it is).
+      int32 [B]. If sampling runs no chains, the callable returns what the sampler must do instead. The int 0
+      means: draw from a normal approximation. None means: take the proposed start of a chain as the result.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -68,8 +68,10 @@ def scale(config: Any, walk: Schedule) -> float | np.ndarray:
       walk: the noise levels that sampling visits, a `Schedule`.
 
     Returns:
-      The factor at each level that sampling visits, float64 [T]: the square root of the result of `ratio`. A
-      single number if sampling takes as many steps as training.
+      The factor at each level that sampling visits, float64 [T]: step_scale sqrt(K / K'), where `step_scale`
+      is an option, K the number of chain steps in training, and K' that in sampling. At levels where K' is 0,
+      K / K' is taken as 1. If the option `sampling_steps` is empty, K' equals K, and the result is the single
+      number `step_scale`.
 
     Examples:
       >>> from drl_tf.config.config import Config

@@ -111,8 +111,8 @@ def normal(seed: Seed, shape: Sequence[int] | tf.Tensor, first: int | tf.Tensor 
       first: index of the first image; or a `Between`, for noises between those of two images.
 
     Returns:
-      float32 [n, H, W, C]. Row i depends on (seed, first + i) only. With a `Between`, row i is the noise at
-      its position i.
+      float32 [n, H, W, C]. Row i depends on (seed, first + i) only. With a `Between`, row i is the sum of the
+      noises of its two images, with the weights `cosine[i]` and `sine[i]`.
 
     Examples:
       Images 3 and 4, and image 4 alone, get the same noise for image 4:
@@ -139,8 +139,8 @@ def uniform(seed: Seed, num_images: int | tf.Tensor, first: int | tf.Tensor | Be
     Args:
       seed: random seed, int32 [2].
       num_images: n.
-      first: index of the first image; or a `Between`, where each position gets the number of the nearer
-        image.
+      first: index of the first image; or a `Between`. Number i is then that of the image with the larger
+        weight, `cosine[i]` or `sine[i]`.
 
     Returns:
       float32 [n]. Number i depends on (seed, first + i) only.

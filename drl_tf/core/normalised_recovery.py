@@ -48,7 +48,7 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
 
     Args:
       config: the configuration of the model, a `config.Config` with energy='preconditioned'.
-      attempt: number of times that training went back to an earlier checkpoint; it changes the noise.
+      attempt: how often training went back to an earlier checkpoint; after each return it draws new noise.
 
     Attributes:
       level_means: {name: mean of a logged value at each noise level, a `LevelMean`}. 'contrastive' is
@@ -73,7 +73,7 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
         self.level_means = {**self.level_means, **means}
 
     def noted(self) -> tuple[str, ...]:
-        """Returns the names of the values that score matching logs for each level; () if it is not used."""
+        """Names of the values that score matching logs for each level; () with objective='contrastive'."""
         return super().noted() if self._matches_scores else ()
 
     @property
@@ -145,7 +145,7 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
 
         x_t is an image with the noise of level t, y_t = m_t x_t, and x_{t+1} the image one level above. The
         options `proposal` and `contrastive_corrector` choose the start and the kind of the chains. The chains
-        use the raw weights. The option `noise_scale` has no effect.
+        use the raw weights. The option `noise_scale`, a factor of the noise in sampling, has no effect here.
 
         Args:
           x_next: x_{t+1}, float32 [B, H, W, C].

@@ -117,7 +117,7 @@ def time_score(
     """Loss that fits d log p(x) / d angle, so that log densities at different noise levels become comparable.
 
     A noisy image is x = A x_clean + S eps with A = cos(angle), S = sin(angle) and eps ~ N(0, I). It has D
-    pixel values. The true derivative at x is the mean, given x, of
+    pixel values. d is the standard deviation of the data. The true derivative at x is the mean, given x, of
 
         target = (A / S) (|eps|^2 - D) - <eps, x_clean>
 

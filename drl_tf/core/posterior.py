@@ -184,8 +184,8 @@ class Posterior:
           seed: random seed, int32 [2].
 
         Returns:
-          Denoised images, float32 [B, H, W, C]. If x_0 is the draw at level 0, they are the mean of the clean
-          image given x_0 and the observation.
+          Denoised images, float32 [B, H, W, C]: the mean of the clean image given the observation
+          and x_0, the draw at level 0.
         """
         schedule = self.schedule
 

@@ -27,7 +27,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
 
     Args:
       config: the configuration of the model, a `config.Config`.
-      attempt: number of times that training went back to an earlier checkpoint; it changes the noise.
+      attempt: how often training went back to an earlier checkpoint; after each return it draws new noise.
 
     Attributes:
       first_bad_step: first step with a loss, gradient or weight that is not finite, or a loss above the
@@ -63,9 +63,9 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         return _SCORE_MEANS if self.config.training.objective == 'dsm' else _CONTRASTIVE_MEANS
 
     def losses_and_gradients(self, batch: Batch) -> LossesAndGradients:
-        """Returns {name of a loss: (loss, gradients)} of a part of the images; `train_step` sums over parts.
+        """Returns {name of a loss: (loss, gradients)} of some images; `train_step` adds up such results.
 
-        A loss is the sum over `batch`, divided by the global batch size. Its name is a key of `learners`.
+        loss: the sum over `batch` / global batch size. gradients: one per variable of `learners[name][0]`.
         """
         return self._match_scores(batch) if self.config.training.objective == 'dsm' else self._contrast(batch)
 
@@ -188,10 +188,10 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         labels: tf.Tensor | None = None,
         dropout: Dropout | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns the loss of recovery likelihood, f(y+, t) and f(y-, t) of each image, each float32 [B].
+        """Computes the loss of recovery likelihood: how much higher the network rates y- than y+.
 
         f is the output of the network, and s_{t+1} the standard deviation of the noise from level t to t + 1.
-        The loss is (s_1 / s_{t+1}) (f(y-, t) - f(y+, t)).
+        Returns (s_1 / s_{t+1}) (f(y-, t) - f(y+, t)), f(y+, t) and f(y-, t), each float32 [B].
 
         Args:
           y_pos: y+, noisy training images scaled to y_t = m_t x_t, float32 [B, H, W, C].
@@ -247,20 +247,20 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         x_next: tf.Tensor,
         y_neg: tf.Tensor,
     ) -> LossesAndGradients:
-        """Returns losses and gradients of a network that proposes where chains start; {} if there is none.
+        """Returns {}; override it to return losses and gradients of a network that proposes chain starts.
 
-        `losses_and_gradients` calls this and adds the result to its own. `tape` recorded how `chain_start`
-        computed `start` and its mean `proposal` from `x_next`, x_{t+1}. `y_neg`: last states of the chains.
+        `losses_and_gradients` adds the result to its own. `tape` recorded how `chain_start` computed `start`,
+        the first states of the chains, and its mean `proposal`, from `x_next`. `y_neg`: the last states.
         """
         del tape, batch, start, proposal, x_next, y_neg
         return {}
 
     def dropout_of(self, seed: Seed, *firsts: int | tf.Tensor) -> Dropout | None:
-        """Returns the `Dropout` of a batch, whose parts start at images `firsts`; None without dropout."""
+        """Returns a `Dropout` for equal parts whose first images have indices `firsts`; None if it is off."""
         return Dropout(noise.fold(seed, noise.DROPOUT), firsts) if self.config.network.dropout else None
 
     def note(self, level: tf.Tensor, *values: tf.Tensor) -> None:
-        """Logs values for each name in `noted`: adds one per image, float32 [B], to the mean of its level."""
+        """Logs one value per image, float32 [B], for each name in `noted`; `level` is int32 [B]."""
         for name, value in zip(self._noted, values, strict=True):
             self.level_means[name].update_state(value, level)
 
@@ -278,7 +278,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         return first < 0
 
     def level_sums(self) -> dict[str, np.ndarray]:
-        """Sums the logged means of `level_means` over replicas, {path: sum}; all workers must call this."""
+        """Returns {path: sum over replicas} of totals and counts in `level_means`; all workers call this."""
         paths = [variable.path for mean in self.level_means.values() for variable in mean.variables]
         return {path: total.numpy() for path, total in zip(paths, self._level_sums(), strict=True)}
 
@@ -288,7 +288,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         return summed_over_replicas(variables, self.distribute_strategy)
 
     def make_train_function(self, force: bool = False) -> None:
-        """Sets the function that Keras `fit` calls for each batch: our own where that of Keras fails."""
+        """Sets the function that Keras `fit` calls for each batch: ours where Keras' own one fails."""
         super().make_train_function(force)
         if ours := graphs.train_function(self, self.steps_per_execution):
             self.train_function = ours

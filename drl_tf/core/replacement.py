@@ -22,8 +22,8 @@ class Replacement:
     """Draws images given observations o: after each noise level t, replaces the observed part of x_t by o.
 
     x_t is the image with the noise of level t, and H the linear operator that maps an image to its
-    observation. H x_t is replaced by A_t o + S_t H eps, the observation with the same noise. A_t is the
-    factor of the clean image in x_t, S_t the standard deviation of the noise, and eps ~ N(0, I).
+    observation. A_t is the factor of the clean image in x_t, S_t the standard deviation of the noise,
+    and eps ~ N(0, I). H x_t is replaced by A_t o + S_t H eps, the observation with the noise of level t.
 
     Attributes:
       sampler: the `Sampler` that draws x_t given x_{t+1}.

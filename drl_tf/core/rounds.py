@@ -15,8 +15,8 @@ class Visit(NamedTuple):
     """What `Rounds` tells the function that draws x_t, images with the noise of level t, in each round.
 
     Attributes:
-      x: where a chain may start, float32 [B, H, W, C]: at the first draw at a level x_{t+1}, at later draws
-        the x_t of the previous draw.
+      x: images from which a chain may start, float32 [B, H, W, C]. For the first draw at level t, these are
+        x_{t+1}; for later draws, the x_t of the previous draw.
       x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
       level: noise level t of each image, int32 [B].
       seed: random seed of this draw, int32 [2].

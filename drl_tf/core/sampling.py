@@ -42,7 +42,8 @@ class Info(NamedTuple):
 class Sampler:
     """The paper's Algorithm 2: samples images from white noise, one noise level at a time.
 
-    At level t, a chain draws y_t = m_t x_t given x_{t+1}, where x_t is an image with the noise of level t.
+    At level t, a chain draws y_t = m_t x_t given x_{t+1}, where x_t is an image with the noise of level t and
+    m_t a constant of the level.
 
     Attributes:
       schedule: noise levels to visit, a `Schedule`.
@@ -54,8 +55,8 @@ class Sampler:
         chains, it returns the int 0 (y_t is drawn from a normal approximation) or None (y_t is the result of
         `start_at`).
       corrector: the kind of chain, 'langevin', 'mala' or 'hmc'; 'langevin' if there are no chains.
-      corrector_steps: q at each level, float32 [T], from which `correctors.step_sizes` computes the step
-        sizes. None: `step_scale` times the step sizes of the schedule.
+      corrector_steps: relative step size q at each level, float32 [T]; `correctors.step_sizes` computes the
+        step sizes from q. None: `step_scale` times the step sizes of the schedule.
       noise_scale: c, the factor of the noise of each step. The chains then sample p^(1 / c^2) instead of p.
       step_scale: factor of the step sizes of the schedule, one number or float64 [T].
       beta: weight of the previous step's gradient in Langevin steps at each level, float64 [T]. None: the

@@ -22,13 +22,13 @@ _STEP = 3.5
 class ScoreMatching(RecoveryLikelihood):
     """A model whose energies are log densities, trained by denoising score matching.
 
-    All T + 1 noise levels have an energy. Score matching does not determine the constant of each log density.
-    The options `time_score` and `level_classification` add losses that fit these constants; `objectives` has
-    functions of the same names.
+    All noise levels x_0..x_T of the schedule have an energy. Score matching leaves one additive constant of
+    the log density open at each level. The options `time_score` and `level_classification` add losses that
+    fit these constants; `objectives` has functions of the same names.
 
     Args:
       config: the configuration of the model, a `config.Config` with energy='preconditioned'.
-      attempt: number of times that training went back to an earlier checkpoint; it changes the noise.
+      attempt: how often training went back to an earlier checkpoint; after each return it draws new noise.
 
     Examples:
       >>> from drl_tf.config.config import Config

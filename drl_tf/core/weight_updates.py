@@ -76,8 +76,8 @@ def move_averages(
       averages: pairs (network with averaged weights, network with raw weights).
       step: n, int [].
       ema_decay: largest decay, in [0, 1).
-      sound: whether all steps so far were good, bool []. If False, the averages stay as they are. For a bad
-        step, see `RecoveryLikelihood.first_bad_step`.
+      sound: whether training is sound so far, bool []: all losses, gradients and weights were finite, and no
+        loss exceeded the option `max_loss`. If False, the averages stay as they are.
     """
     n = tf.cast(step, tf.float32)
     decay = tf.minimum(ema_decay, (1 + n) / (10 + n))

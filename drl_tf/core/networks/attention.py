@@ -13,9 +13,9 @@ from drl_tf.core.noise import Dropout
 class Attention(keras.layers.Layer):
     """Single-head self-attention over the pixels: x + proj(softmax(q k^T C^-0.5) v).
 
-    q, k and v (query, key and value) and proj are dense layers of the normalised input with C channels. They
-    are `Affine` layers: `prepare` computes their weights once for many calls. Before training, the layer
-    returns x.
+    q, k and v (query, key and value) are dense layers of the normalised input, and proj is a dense layer of
+    their result. All have C channels, as x has. They are `Affine` layers: `prepare` computes their weights
+    once for many calls. Before training, the layer returns x.
 
     Args:
       norm: normalisation before q, k and v: 'none', 'group', 'instance' or 'batch'.

@@ -84,7 +84,7 @@ class Block(keras.layers.Layer):
     def prepare(self, temb: tf.Tensor) -> dict[str, Any]:
         """Computes the tensors that do not depend on images, once for many calls.
 
-        These are the kernels, and shifts of the activations by `temb`.
+        These are the kernels, and a shift for each channel of the activations, computed from `temb`.
 
         Args:
           temb: embedding of each image's noise level, float32 [B, E].

@@ -105,7 +105,7 @@ class Affine(keras.layers.Layer):
             self.u = _add_weight(self, 'u', (1, self.units), start, trainable=False)
 
     def power_iteration(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Runs one power iteration from the stored u, and returns v, [1, in], and the new u, [1, units]."""
+        """Runs a power iteration from the stored u; returns singular vectors v [1, in] and u [1, units]."""
         matrix = tf.reshape(self.kernel, [-1, self.units])
         v = tf.math.l2_normalize(tf.matmul(self.u, matrix, transpose_b=True))
         return tf.stop_gradient(v), tf.stop_gradient(tf.math.l2_normalize(v @ matrix))
