@@ -19,12 +19,13 @@ _LONGEST_SHOWN = 60
 
 @contextlib.contextmanager
 def named(**names: str) -> Iterator[None]:
-    """Context manager: messages of `UserError` name arguments of a function instead of command-line options.
+    """Context manager that replaces command-line options in `UserError` messages by names of arguments.
 
     Within `named(workdir='model')`, the message '--workdir=x is ...' becomes 'model=x is ...'.
 
     Args:
-      **names: {name of an option: name of the argument}; other options only lose their dashes.
+      **names: {name of an option: name of the argument that replaces it}. Options that are not listed keep
+        their names and lose their dashes: '--seed=x' becomes 'seed=x'.
     """
     try:
         yield
@@ -118,9 +119,9 @@ def each(name: str, value: Any, count: int, low: int, high: int) -> np.ndarray:
 
 
 def images(name: str, value: Any, shape: tuple[int, int, int]) -> np.ndarray:
-    """Checks images that a user gave, and returns them as float32 [n, H, W, C], meant to be in [-1, 1].
+    """Checks images that a user gave, and converts them to float32 [n, H, W, C].
 
-    Grey levels, uint8, are scaled to [-1, 1]. Floats stay as they are: their range is not checked.
+    Grey levels, uint8, are scaled to [-1, 1]. Floats keep their values, whose range is not checked.
 
     Args:
       name: name of the argument, for messages.

@@ -58,13 +58,14 @@ def written_aside(path: str | os.PathLike[str], mode: str = 'w') -> Iterator[IO[
 def directory_written_aside(directory: str | os.PathLike[str], replaced: Container[str]) -> Iterator[str]:
     """Context manager that replaces a directory by a new one, in one step when the block ends.
 
-    A reader, and a run that is killed, find the former directory or the new one, never a mixture. On file
-    systems that cannot exchange two directories at once, neither exists for a moment. If the block raises,
-    `directory` stays as it was.
+    `directory` holds either the former files or the new ones, never a mixture, even if the process is killed.
+    On file systems that cannot exchange two directories at once, `directory` is missing for a moment. If the
+    block raises, `directory` stays as it was.
 
     Args:
       directory: the directory to replace; it may be missing.
-      replaced: names of files of the former directory to leave out; all others are copied to the new one.
+      replaced: names of files that the new directory does not take over from the former one. When the block
+        ends, all other files are copied into the new directory, over files of the same name.
 
     Yields:
       The path of the new directory, into which the block writes.
@@ -151,7 +152,7 @@ def digest(text: str) -> str:
 
 @contextlib.contextmanager
 def named(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Context manager: adds `path` to an `OSError` that names no file, as when `file.write` fails."""
+    """Context manager that adds `path` to an `OSError` that names no file, as when `file.write` fails."""
     try:
         yield
     except OSError as error:
@@ -196,7 +197,7 @@ def held(directory: str | os.PathLike[str], flag: str = '--workdir') -> Iterator
     """Context manager that locks a directory for this process, and creates it if it is missing.
 
     The lock ends with the process, even if the process is killed. If the block raises before it has written a
-    file, the lock file is removed, and so is the directory if it was created here.
+    file, the lock file is removed; a directory that this call created is removed too.
 
     Args:
       directory: the directory.

@@ -47,7 +47,7 @@ class Variables:
       shapes: {name of a variable, such as 'conv2d_in/conv/w': its shape}.
 
     Raises:
-      UserError: the checkpoint is missing or damaged, or does not hold the network.
+      UserError: the checkpoint is missing or damaged, or lacks these weights.
     """
 
     def __init__(self, prefix: str, weights: str = 'model_ema'):
@@ -139,7 +139,9 @@ class Variables:
         return shape
 
     def compare(self, expected: Mapping[str, tuple[int, ...]]) -> None:
-        """Checks that the checkpoint has exactly the variables of a network, apart from unused ones.
+        """Checks that the checkpoint has exactly the variables of a network.
+
+        Moving means and variances of batch normalisation are allowed in addition; no network uses them.
 
         Args:
           expected: {name: shape} of the network's variables.

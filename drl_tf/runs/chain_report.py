@@ -23,17 +23,19 @@ _KEY = 'chains'
 
 
 def corrector_steps(model: EnergyModel, weights: str) -> list[float] | None:
-    """Returns the relative step size q of the model's chains at each noise level, [T].
+    """Returns q, the relative step size of the model's Markov chains at each noise level, [T].
 
-    `correctors.step_sizes` turns q into step sizes. All workers must call this. The chief computes q, which
-    may take a pilot run, and the other workers receive it.
+    The steps of a chain at level t have the size sqrt(2 q_t / L_t), where L_t is the largest curvature of the
+    density that the chain draws from. All workers must call this function: the chief computes q, which may
+    take a pilot run, and sends it to the others.
 
     Args:
       model: the model to sample from.
       weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
 
     Returns:
-      q, for `EnergyModel.sample`; None if there are no chains, or if their steps are those of the schedule.
+      q, for `EnergyModel.sample`. None if the model samples without chains, or with Langevin chains whose
+      step sizes come from the noise schedule (the option `corrector_step` is 0).
     """
     return workers.told_by_chief(lambda: pilot.as_list(pilot.steps(model, weights)))
 
@@ -41,11 +43,11 @@ def corrector_steps(model: EnergyModel, weights: str) -> list[float] | None:
 def of_images(
     config: Config, q: Sequence[float] | None, infos: Sequence[Info | None]
 ) -> dict[str, np.ndarray]:
-    """Collects the statistics of Markov chains that are stored in a file with the images they drew.
+    """Collects statistics of Markov chains, to store them in a file with the images that the chains drew.
 
     Args:
       config: the configuration to sample with.
-      q: relative step size of the chains at each of T levels, or None; the result of `corrector_steps`.
+      q: relative step size of the chains at each of T noise levels, from `corrector_steps`; or None.
       infos: for each batch of n images, an `Info` with acceptance and displacement of the chains, [n, T]; or
         None for a batch drawn without chains.
 
@@ -71,7 +73,7 @@ def write(directory: str, model: EnergyModel) -> None:
     level. Nothing is written if the samples were drawn without chains.
 
     Args:
-      directory: the directory of the set, all of whose files exist.
+      directory: the directory of the set, which must be complete.
       model: the model that drew them.
     """
     config = model.config
@@ -128,7 +130,10 @@ def mean(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def said(report: Mapping[str, Any]) -> dict[str, str]:
-    """Formats acceptance and displacement of chains as lines to print, {label: one number per noise level}.
+    """Formats acceptance and displacement of chains as lines to print, {label: text}.
+
+    The label is 'acceptance' or 'displacement'. The text lists one number per noise level, or '-' for a level
+    at which the chains take no steps.
 
     Args:
       report: the statistics, a result of `read` or `mean`.

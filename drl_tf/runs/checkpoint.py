@@ -42,7 +42,7 @@ def steps(workdir: str) -> list[int]:
 
 
 def newest_step(workdir: str) -> int | None:
-    """Returns the step of the newest checkpoint, or of the exported model, in `workdir`; None for neither."""
+    """Returns the step of the exported model that `workdir` uses, or of its newest checkpoint, or None."""
     source = exported.source(workdir)
     if source:
         return exported.step_of(source)
@@ -50,7 +50,7 @@ def newest_step(workdir: str) -> int | None:
 
 
 def fingerprint(workdir: str, step: int | None) -> str:
-    """Returns a SHA-256 that identifies the weights of the checkpoint at `step`; '' for no checkpoint."""
+    """Returns a SHA-256 of the exported model in use by `workdir`, or of its checkpoint at `step`, or ''."""
     source = exported.source(workdir) or (find(workdir, step) if step is not None else '')
     manifest = os.path.join(source, seal.MANIFEST)
     if not os.path.exists(manifest):
@@ -70,7 +70,11 @@ def best_step(workdir: str) -> int:
 
 
 def best_score(workdir: str) -> dict[str, Any] | None:
-    """Returns {'step': .., name: score} of the best checkpoint, or None; raises UserError if damaged."""
+    """Returns {'step': training step, name of a score: value} of the best checkpoint, or None without one.
+
+    Raises:
+      UserError: the file that holds the scores, `<workdir>/best/best.json`, is damaged.
+    """
     path = os.path.join(workdir, _BEST, _BEST_SCORE)
     if not os.path.exists(path):
         return None
@@ -217,10 +221,10 @@ def _restore(model: RecoveryLikelihood, path: str) -> None:
 
 
 def changed_surroundings(workdir: str, step: int, deterministic: bool) -> list[str]:
-    """Compares hardware, software and the option `deterministic` now with those of the checkpoint at `step`.
+    """Compares this process with the process that wrote the checkpoint at `step`: hardware and software.
 
-    Returns one text for each difference, such as 'device TPU here, CPU there', where `there` is the process
-    that wrote the checkpoint; [] if nothing differs, or if the checkpoint has no record.
+    The option `deterministic` is compared too. Returns a text per difference, such as 'device TPU here, CPU
+    there': `here` is this process, `there` the other. Returns [] if nothing differs or was recorded.
     """
     path = os.path.join(find(workdir, step), _SURROUNDINGS)
     if not os.path.exists(path):
@@ -232,7 +236,7 @@ def changed_surroundings(workdir: str, step: int, deterministic: bool) -> list[s
 
 
 def set_aside_after(workdir: str, step: int, reason: str) -> None:
-    """Renames the checkpoints of steps above `step` to `<reason>-<their step>`, so that no run uses them."""
+    """Renames checkpoints of steps above `step`, such as `00000070` to `<reason>-70`: no run uses them."""
     for unwanted in (present for present in steps(workdir) if present > step):
         aside = os.path.join(directory(workdir), f'{reason}-{unwanted}')
         shutil.rmtree(aside, ignore_errors=True)
@@ -246,8 +250,8 @@ def load_model(
 
     Args:
       workdir: the directory of a run or of an exported model.
-      config: the configuration to use; None: the stored one. Options that training measured on its images,
-        such as their mean, are always those of the stored one.
+      config: the configuration to use; None: the one stored in `workdir`. What training measured on its
+        images, such as their mean, always comes from the stored configuration.
       step: training step of the checkpoint; None: the newest undamaged one.
 
     Returns:
@@ -284,10 +288,7 @@ def find(workdir: str, step: int) -> str:
 def _state(model: RecoveryLikelihood, as_read: bool = False) -> tf.train.Checkpoint:
     """Collects by name what a run must restore: `tf.train.Checkpoint` does not track Keras layers in lists.
 
-    Args:
-      model: the model.
-      as_read: whether to sum `level_means` over the workers now. Each worker holds a part of the sums, so all
-        workers must call this; then the chief alone can write the state.
+    With `as_read`, sums `level_means` over the workers, which each hold a part: all workers must call this.
     """
     groups = {network.name: network.weights for pair in model.averages for network in pair}
     if model.compiled:

@@ -30,7 +30,8 @@ class Batch(NamedTuple):
       states: [x_T, ..., x_0], the images at some noise levels from white noise x_T to x_0, as
         `EnergyModel.sample` returns them; under a strategy, each is a distributed value with a part on each
         replica.
-      chains: acceptance and displacement of the chains, [n, T], a `sampling.Info`; None without chains.
+      chains: a `sampling.Info` with acceptance and displacement of the Markov chains, each [n, T]; None
+        without chains.
     """
 
     images: np.ndarray
@@ -56,8 +57,8 @@ def draw(
         so on. Each `.npz` file has the entries `images` (uint8 [n, H, W, C]; points of the plane: float32),
         `first` (index of its first image) and `seed`.
       request: what to draw; `request.step` must not be None.
-      after_part: callable without arguments, called several times per batch. If it raises an error, drawing
-        ends, and the complete files stay.
+      after_part: callable without arguments, called several times while a batch is drawn. It may raise an
+        error to stop drawing; the complete files stay.
       source: hash of the checkpoint, to record in `samples.json`; '': none.
 
     Returns:

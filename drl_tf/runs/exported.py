@@ -94,15 +94,15 @@ def two_of(model: str) -> tuple[str, str]:
 
 
 def readable(model: str, flag: str) -> str:
-    """Returns the directory from which to load a model: that of a run, or of an exported version.
+    """Returns the directory from which to load a model, which may be a run or an exported model.
 
     Args:
-      model: the directory of a run, which is returned as it is; or an exported model, by its name or
-        directory.
+      model: the directory of a run; or the name or the directory of an exported model.
       flag: the option that the error message names.
 
     Returns:
-      The directory of the run, or the version directory of the exported model.
+      The directory of the run unchanged, or the version directory of the exported model, such as
+      '.../saved_models/digits/1'.
 
     Raises:
       UserError: there is no such model.
@@ -136,13 +136,17 @@ def name_of(version: str) -> str:
 
 
 def source(workdir: str) -> str | None:
-    """Returns the version directory of the exported model that a workdir uses instead of a run of its own.
+    """Returns the directory of the exported model to which a workdir refers.
+
+    A workdir can use an exported model instead of a run of its own. Then its file `model.json` holds the path
+    of the model.
 
     Args:
-      workdir: a directory to which `link` may have written; a version directory is returned as it is.
+      workdir: the workdir. It may also be the version directory of an exported model, which is returned.
 
     Returns:
-      The version directory; None if the workdir refers to no exported model.
+      The version directory, such as '.../saved_models/digits/1'; None if the workdir refers to no exported
+      model.
 
     Raises:
       UserError: `model.json` in the workdir is damaged, or names no directory.
@@ -167,7 +171,7 @@ def load_config(version: str) -> Config:
     """Reads the configuration of an exported model, and sets its option `precision` to 'float32'.
 
     Args:
-      version: the version directory of the exported model.
+      version: the version directory of the exported model, such as '.../saved_models/digits/1'.
 
     Raises:
       UserError: the exported model is damaged or incomplete.
@@ -185,7 +189,7 @@ def _verify(version: str) -> None:
 
 
 def check_link(workdir: str) -> None:
-    """Checks that `link` may write to a workdir; raises UserError if the workdir holds a run of its own."""
+    """Checks that a workdir may refer to an exported model; raises UserError if it holds a run of its own."""
     holds_run = os.path.exists(os.path.join(workdir, configuration.FILE_NAME))
     if holds_run and not os.path.exists(os.path.join(workdir, _LINK)):
         raise UserError(f'--workdir={workdir} holds a run of its own: give another for --model')
@@ -197,7 +201,7 @@ def link(version: str, workdir: str) -> None:
     The workdir gets `model.json`, with the path of the model, and `config.json`, its configuration.
 
     Args:
-      version: the version directory of the exported model.
+      version: the version directory of the exported model, such as '.../saved_models/digits/1'.
       workdir: a directory that holds no run; created if it is missing.
 
     Raises:
@@ -223,7 +227,7 @@ def named_weights(model: EnergyModel, weights: str) -> dict[str, dict[str, tf.Va
 
 
 def step_of(version: str) -> int | None:
-    """Returns the training step of an exported model, by its version directory; None if it is damaged."""
+    """Returns the training step of the exported model in the directory `version`; None if it is damaged."""
     try:
         return read_json(os.path.join(version, DESCRIPTION))['checkpoint_step']
     except (OSError, ValueError, KeyError):
@@ -235,7 +239,7 @@ def restore(model: EnergyModel, version: str, step: int | None = None) -> int:
 
     Args:
       model: the model to fill.
-      version: the version directory of the exported model.
+      version: the version directory of the exported model, such as '.../saved_models/digits/1'.
       step: the training step that the exported model must have; None: any step.
 
     Returns:

@@ -59,18 +59,18 @@ class Generating(Scoring):
           num: n, the number of images, at least 1.
           labels: class number from 0, one for all images, or one per image ([n]); -1 means no class. None:
             the images take all classes in turn.
-          guidance: weight w, -1 to 20, of classifier-free guidance: the log density used is F = (1 + w)
-            F(class) - w F(no class). None: the option `guidance` of the configuration.
+          guidance: weight w, -1 to 20, of classifier-free guidance, which replaces the log density F(class)
+            by (1 + w) F(class) - w F(no class). None: the option `guidance` of the configuration.
           seed: random seed, 0 to 2^31 - 1. Image i depends only on (seed, first + i), up to rounding by one
             grey level.
           num_steps: number of noise levels to visit, 1 to `num_levels`; fewer are faster and less accurate.
             None: the option `sampling_levels` of the configuration. Models of the recipe cdrl allow
             `num_levels` only.
           callbacks: one Keras callback or several, called as by Keras `predict`. A batch is drawn in several
-            parts, of a few noise levels each. `on_predict_batch_begin` is called before each part,
-            and `on_predict_batch_end` after it, with `logs['outputs']`: the images, still noisy, float32
-            [batch, H, W, C].
-          first: index of the first image.
+            parts, of a few noise levels each. After each part, `on_predict_batch_begin` and
+            `on_predict_batch_end` are called. The latter gets `logs['outputs']`: the images, still noisy,
+            float32 [batch, H, W, C].
+          first: index of the first image, such as 16 to continue after the images 0 to 15 of the same seed.
 
         Returns:
           The images, uint8 [n, H, W, C]; for toy datasets points of the plane, float32 [n, 1, 1, 2].
@@ -141,7 +141,7 @@ class Generating(Scoring):
           level: t, 0 to `num_levels` - 1, one for all images or one per image ([n]).
           seed: random seed, 0 to 2^31 - 1; image i of the result depends on (seed, i) and on image i only.
           labels: class number from 0, one for all images or one per image ([n]); None or -1: no class.
-          guidance: w, -1 to 20; the log density used is F = (1 + w) F(class) - w F(no class).
+          guidance: w, -1 to 20; replaces the log density F(class) by (1 + w) F(class) - w F(no class).
 
         Returns:
           Images with the noise of level t, float32 [n, H, W, C].

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Heights:
-    """The constants log Z of a model, which turn energies into densities: log p(y_t) = F(y_t, t) - log Z_t.
+    """The constants log Z of a model, which turn its unnormalised log densities into log densities.
 
     F(y_t, t) is the model's unnormalised log density of y_t, a scaled image with the noise of level t = 0..T.
-    Z_t is the normalising constant.
+    Z_t is the normalising constant: the log density is log p(y_t) = F(y_t, t) - log Z_t.
 
     Attributes:
-      log_z_0: two estimates of log Z at level 0 in nats, the smaller first.
+      log_z_0: log Z at level 0 in nats by two methods, thermodynamic integration and Bennett's acceptance
+        ratio; the smaller estimate comes first.
       log_z: log Z of each noise level in nats, [T + 1], by Bennett's acceptance ratio.
       log_z_error: standard error of each entry of `log_z`, [T + 1].
       typical_mean: mean of log p over training images in nats, at the level at which images are compared
@@ -58,10 +59,11 @@ class Heights:
     def log_prob(
         self, schedule: Schedule, image_shape: tuple[int, int, int], energies: np.ndarray, level: np.ndarray
     ) -> np.ndarray:
-        """Turns energies of images x_t into log densities log p(x_t) in nats, of the shape of `energies`.
+        """Turns energies of clean images into log densities in nats, of the shape of `energies`.
 
-        x_t = A_t x is a clean image x, scaled like the images with the noise of level t. Its energy is
-        -F(y_t, t), with y_t = m_t x_t. `constants` has the formula.
+        At noise level t, a clean image x is scaled to x_t = A_t x and to y_t = m_t x_t. Its energy is
+        -F(y_t, t), where F is the model's unnormalised log density and Z_t is the normalising constant. Its
+        log density is log p(x_t) = D log m_t - log Z_t - energy, with D = H W C.
 
         Args:
           schedule: the noise levels of the model, a `Schedule`.

@@ -20,7 +20,7 @@ LARGEST_VALUE = 1.001
 
 
 class Inputs:
-    """Checks arguments of `EnergyModel`, and converts them to the arrays that the Keras model takes.
+    """Checks arguments that users give to methods of `EnergyModel`, and converts them to arrays or tensors.
 
     All methods raise UserError if an argument has a wrong shape or is out of range.
 
@@ -34,11 +34,15 @@ class Inputs:
     def terms(self, labels: np.ndarray | None, count: int, guidance: float) -> Terms:
         """Converts classes and guidance to (labels, weight) pairs, the argument `terms` of the Keras model.
 
+        The log density that the Keras model uses is the sum of weight * F(labels) over the pairs, where
+        F(labels) is its log density of images with these labels. The labels are int32 [count]: class + 1 of
+        each image, 0 for no class. They are None if the model has no classes.
+
         Args:
           labels: class number from 0 of each image, int32 [count], -1 for no class; None: no image has a
             class.
           count: number of images.
-          guidance: w, from -1 to 20; the log density used is F = (1 + w) F(class) - w F(no class).
+          guidance: w, -1 to 20; the pairs express the sum (1 + w) F(class) - w F(no class).
         """
         guidance = arguments.number('guidance', guidance, *GUIDANCE_BOUNDS, whole=False)
         if not self.config.data.num_classes:
@@ -65,7 +69,7 @@ class Inputs:
         return arguments.each('labels', labels, count, -1, self.config.data.num_classes - 1)
 
     def seed(self, seed: Any) -> tf.Tensor:
-        """Converts a random seed, an int from 0 to 2^31 - 1, to the seed of sampling, int32 [2]."""
+        """Converts a random seed, an int from 0 to 2^31 - 1, to the tensor that sampling takes, int32 [2]."""
         return tf.constant(noise.root(arguments.number('seed', seed, 0), noise.SAMPLING))
 
     def level(self, level: Any, count: int, default: int = 0) -> np.ndarray:

@@ -120,7 +120,7 @@ class KerasMethods(keras.Model):
             ) from error
 
     def summary(self, *args: Any, **kwargs: Any) -> None:
-        """Prints Keras' summary of the model, and how many of its parameters are trained or averages.
+        """Prints Keras' summary of the model, and how many parameters are trained and how many are averages.
 
         Args:
           *args, **kwargs: arguments of `keras.Model.summary`, such as `print_fn`.

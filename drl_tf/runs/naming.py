@@ -44,10 +44,11 @@ def _short(name: str) -> str:
 
 
 def set_name(config: Config, workdir: str, request: SampleRequest) -> str:
-    """Returns a directory name for a set of samples.
+    """Returns a directory name for a set of samples, such as '00060000-ema-64-seed0-class3-from64'.
 
-    The name is the result of `file_stem`, followed by the requested classes, if any, and by the index of the
-    first image, if it is not 0.
+    The name joins the training step, the weights, the number of images, the seed, the sampling options in
+    which `config` differs from the run, the requested classes, if any, and the index of the first image, if
+    it is not 0. A long name is cut, and ends in a hash.
 
     Args:
       config: the configuration to sample with.

@@ -87,11 +87,12 @@ def class_captions(classes: np.ndarray, num_classes: int = 0) -> dict[str, list]
 
     Args:
       classes: class number from 0 of each image, int [n].
-      num_classes: number of classes that the images take in turn, as passed to `grid`; 0: not in turn.
+      num_classes: the value that was passed to `grid` to arrange the images: the number of classes if image i
+        has the class i mod `num_classes`, else 0.
 
     Returns:
-      Keyword arguments of `save_png`: {'side': a text for each row} if `grid` gives each class a row of its
-      own, else {'captions': for each row, a text for each image}.
+      Keyword arguments of `save_png`. If all images of each row have the same class, {'side': a text for each
+      row}; else {'captions': for each row, a text for each image}.
     """
     cells = grid(np.reshape(classes, [-1, 1, 1, 1]) + 1, num_classes)[..., 0, 0, 0]
     texts = [[str(label - 1) if label else '' for label in row] for row in cells]
@@ -108,7 +109,8 @@ def turn_captions(count: int, num_classes: int) -> dict[str, list]:
       num_classes: number of classes, 0 for none.
 
     Returns:
-      Keyword arguments of `save_png`, 'side' or 'captions'; {} without classes.
+      Keyword arguments of `save_png`. If all images of each row have the same class, {'side': a text for each
+      row}; else {'captions': for each row, a text for each image}. {} without classes.
     """
     if not num_classes:
         return {}

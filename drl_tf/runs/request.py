@@ -26,9 +26,11 @@ class SampleRequest:
       seed: random seed, any int.
       first: index i of the first image.
       labels: class numbers from 0, which the images take in turn; empty: all classes of the model.
-      label_weights: one weight per class in `labels`, or empty. With weights, each image is drawn from a
-        weighted product of all these classes (`guidance.composed`), and `guidance` is not used.
-      guidance: w, for models with classes; the log density used is F = (1 + w) F(class) - w F(no class).
+      label_weights: empty, or a weight w_c for each class c in `labels`. With weights, each image combines
+        all these classes: its log density is F(no class) + sum_c w_c (F(c) - F(no class)), where F(c) is the
+        model's log density of images of class c, and `guidance` is not used.
+      guidance: w, for models with classes; replaces the log density F(class) by
+        (1 + w) F(class) - w F(no class).
       weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
       step: training step of the checkpoint to use; None: the newest.
 
@@ -52,7 +54,8 @@ class SampleRequest:
         Args:
           config: the configuration.
           count: number of images.
-          **changes: {attribute: value}, values that override those of the configuration.
+          **changes: {attribute: value}, other attributes of the request, such as labels=(3,). Here `seed` and
+            `guidance` override those of the configuration.
         """
         composes = bool(changes.get('label_weights'))
         guidance = 0.0 if composes else config.sampling.guidance
@@ -62,8 +65,8 @@ class SampleRequest:
         """Returns the same request for other image indices, such as those of one batch.
 
         Args:
-          first: index of the first image, counted from image 0 of the seed.
-          count: number of images.
+          first: the new value of the attribute `first`. It is not added to the present value.
+          count: the new number of images.
         """
         return dataclasses.replace(self, first=first, count=count)
 
@@ -79,8 +82,9 @@ class SampleRequest:
     def terms(self, num_classes: int) -> Terms:
         """Returns classes and guidance as (labels, weight) pairs, the argument `terms` of the Keras model.
 
-        Each pair stands for a log density, and the model samples from their weighted sum. The labels of a
-        pair are class + 1 of each image, int32 [count], or None for no class.
+        The log density that the model samples from is the sum of weight * F(labels) over the pairs, where
+        F(labels) is the model's log density of images with these labels. The labels are int32 [count]:
+        class + 1 of each image, 0 for no class. They are None if the model has no classes.
 
         Args:
           num_classes: number of classes of the model; 0 for none.

@@ -77,13 +77,16 @@ class Run:
         return put_aside(workdir)
 
     def compare(self, config: Config) -> None:
-        """Checks that training may continue this run with a configuration; prints the options that change.
+        """Checks that training may continue the run in the workdir with a configuration.
+
+        Some options, such as `log_every`, may change when a run continues; their changes are printed. Other
+        options, such as those of the network, must stay. Without a checkpoint, any configuration passes.
 
         Args:
           config: the configuration to train with.
 
         Raises:
-          UserError: the workdir uses an exported model, or holds a run with another configuration.
+          UserError: an option differs that must stay, or the workdir uses an exported model.
         """
         workdir = self.workdir
         if exported.source(workdir):
@@ -110,7 +113,12 @@ class Run:
         config.save(self.workdir)
 
     def set_aside_after(self, step: int, reason: str) -> None:
-        """Renames the checkpoints of steps above `step` to `<reason>-<their step>`; no run uses them then."""
+        """Renames the checkpoints of steps above `step`, so that no run uses them.
+
+        Args:
+          step: training step of the last checkpoint to keep.
+          reason: word that begins the new names: 'damaged' renames `00000070` to `damaged-70`.
+        """
         checkpoint.set_aside_after(self.workdir, step, reason)
 
     def changed_surroundings(self, step: int, deterministic: bool) -> list[str]:
@@ -126,14 +134,15 @@ class Run:
         return checkpoint.changed_surroundings(self.workdir, step, deterministic)
 
     def step_back(self, rollbacks: Sequence[int], step: int) -> None:
-        """Prepares that training, which has diverged, resumes from an earlier checkpoint.
+        """Prepares the run to resume from an earlier checkpoint, after training has diverged.
 
-        Writes `rollbacks`, followed by `step`, to `rollbacks.json`. Training will resume from the newest
-        checkpoint. If a step in `rollbacks` is above that of the newest checkpoint, training has diverged
-        twice from it; this method then renames it, so that training resumes from the one before it.
+        Writes the list `rollbacks`, followed by `step`, to `rollbacks.json`. Training resumes from the newest
+        checkpoint. A step in `rollbacks` above the newest checkpoint's step means that training has diverged
+        from this checkpoint twice. Then the checkpoint is renamed, so that training resumes from the one
+        before it. The only checkpoint of a run is never renamed.
 
         Args:
-          rollbacks: steps at which training diverged earlier, as `rollbacks` returns them.
+          rollbacks: steps at which training diverged earlier, without `step`.
           step: step at which training diverged now.
         """
         present = checkpoint.steps(self.workdir)
@@ -185,7 +194,7 @@ class Run:
             self._tensorboard.flush()
 
     def save_grid(self, step: int, cells: np.ndarray, captions: Mapping[str, Any]) -> None:
-        """Writes a grid of images as a PNG file in the workdir, and to TensorBoard.
+        """Writes a grid of images to `samples/<step>.png` in the workdir, and to TensorBoard.
 
         Args:
           step: the training step.

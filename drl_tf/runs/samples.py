@@ -49,7 +49,7 @@ class Shard(NamedTuple):
 
 
 def count(path: str) -> int:
-    """Returns the number of images at a path that `read` can read; raises UserError if there are none."""
+    """Counts the images in a directory, or in a `.npz` or `.npy` file; raises UserError if there are none."""
     return describe(path)['settings']['num_samples'] if _is_set(path) else image_files.count(path)
 
 
@@ -57,16 +57,15 @@ def read(path: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
     """Reads images of one size in order, a batch at a time.
 
     Args:
-      path: a directory of samples that --mode=sample wrote, a directory of pictures, or a `.npz` or `.npy`
-        file (`data.image_files.read` describes these files).
+      path: a directory of samples that --mode=sample wrote; a directory of pictures; or a `.npz` or `.npy`
+        file with an array uint8 [N, H, W, C], in `.npz` named `images`, `samples` or `arr_0`.
       image_shape: the expected [H, W, C].
 
     Yields:
       The images of each batch, uint8 [n, H, W, C]; for points of the plane, float32.
 
     Raises:
-      UserError: there are no images, the set is incomplete, a file is damaged, or the images have another
-        shape or type.
+      UserError: images are missing or damaged, or have another shape or type.
 
     Example:
       for images in samples.read('runs/digits/samples/00060000-ema-64-seed0', (28, 28, 1)): ...
@@ -75,7 +74,7 @@ def read(path: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
 
 
 def first_images(path: str, image_shape: Sequence[int], count: int) -> np.ndarray:
-    """Reads the first `count` images, or all if there are fewer, as `read` does; returns [n, H, W, C]."""
+    """Reads at most `count` images from the beginning of a directory or file; returns [n, H, W, C]."""
     images = []
     wanted = count
     for batch in read(path, image_shape):
@@ -141,7 +140,10 @@ def _check_described(described: Mapping[str, Any]) -> None:
 
 
 def is_finished(directory: str, config: Config, request: SampleRequest, source: str) -> bool:
-    """Returns whether `directory` has all images of `request`, drawn from the checkpoint of hash `source`."""
+    """Returns whether `directory` has all images of `request`, undamaged and drawn with given settings.
+
+    The settings are the options of `config` that affect samples, and `source`, the checkpoint's SHA-256.
+    """
     try:
         described = describe(directory)
     except UserError:
@@ -154,12 +156,12 @@ def is_finished(directory: str, config: Config, request: SampleRequest, source: 
 
 
 def missing(directory: str, settings: Mapping[str, Any], batch: int, source: str = '') -> list[Shard]:
-    """Begins or continues a set of samples; returns its missing and damaged files, which are to be drawn.
+    """Returns the missing and damaged files of a set of samples; writes `samples.json` for a new set.
 
     Args:
       directory: the directory of the set. If it holds a set with other settings, that set is moved aside.
-      settings: all that decides the pixels, {name: JSON value}, from `settings_of`.
-      batch: number of images drawn at once. In a new set, each file but the last has a multiple of it.
+      settings: {name: JSON value}, all settings on which the pixels depend, from `settings_of`.
+      batch: number of images drawn at once. Each file of a new set, but the last, holds whole batches.
       source: hash of the checkpoint, to record in `samples.json`; '': none.
     """
     return [
@@ -210,7 +212,7 @@ def _begun(directory: str, settings: Mapping[str, Any], batch: int, source: str)
 
 
 def settings_of(model: EnergyModel, request: SampleRequest) -> dict[str, Any]:
-    """Returns all that decides the pixels of samples, {name: JSON value}, with a hash of the weights."""
+    """Returns {name: JSON value}: all settings on which samples depend, with a SHA-256 of the weights."""
     return {**_asked(model.config, request), 'weights_sha256': fingerprint(model, request.weights)}
 
 
@@ -242,7 +244,7 @@ def _asked(config: Config, request: SampleRequest) -> dict[str, Any]:
 
 
 def fingerprint(model: EnergyModel, weights: str) -> str:
-    """Returns a SHA-256 of the 'ema' or 'raw' weights of a model; u of spectral normalisation is left out."""
+    """Returns a SHA-256 of a model's 'ema' or 'raw' weights, without the u of spectral normalisation."""
     digest = hashlib.sha256()
     for pair in model.averages:
         for variable in Weights(weights).of(*pair).weights:
@@ -252,11 +254,9 @@ def fingerprint(model: EnergyModel, weights: str) -> str:
 
 
 def shards(directory: str, described: Mapping[str, Any]) -> list[Shard]:
-    """Returns all files that a complete set of samples has, whether they exist or not.
+    """Returns all files that a complete set of samples in `directory` has, whether they exist or not.
 
-    Args:
-      directory: the directory of the set.
-      described: the content of its `samples.json`, from `describe`.
+    `described` is the content of `samples.json` in `directory`.
     """
     settings = described['settings']
     size = described['images_per_shard']

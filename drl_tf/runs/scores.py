@@ -24,8 +24,8 @@ class Scores:
       maps: S_t grad log p(x_t) at each pixel, as the root mean square over the channels,
         float32 [n, L, H, W]. Large values show where an image is unlikely.
       log_prob: log p(x_t) in nats, float32 [n, L]; None if log Z is not known.
-      bits_per_dim: -log2 p(x_t) divided by H W C, with p as a density of grey levels, float32 [n, L]; None if
-        log Z is not known.
+      bits_per_dim: -log2 p(x_t) / (H W C), with p as a density of images whose range [-1, 1] is scaled to
+        grey levels 0 to 255, float32 [n, L]; None if log Z is not known.
 
     Examples:
       >>> model = drl_tf.EnergyModel.from_preset('digits')

@@ -94,15 +94,16 @@ class Scoring(keras.Model):
     ) -> np.ndarray:
         """Computes the energies of clean images; the lower the energy, the likelier the image.
 
-        The energy of an image x is minus the unnormalised log density, at noise level t, of x scaled like a
-        noisy image but without noise. Only energies at the same level can be compared.
+        Noise level t scales an image x to y_t = m_t A_t x, without adding noise; m_t and A_t are constants of
+        the level. The energy is -F(y_t, t), where F is the model's unnormalised log density of noisy images.
+        Only energies at the same level can be compared.
 
         Args:
           images: x, uint8 or floats in [-1, 1], [n, H, W, C].
           level: t, 0 to `num_levels` - 1, one for all images or one per image ([n]). None: the level at which
             energies compare images best.
           labels: class number from 0, one for all images or one per image ([n]); None or -1: no class.
-          guidance: w, -1 to 20; the log density used is F = (1 + w) F(class) - w F(no class).
+          guidance: w, -1 to 20; replaces the log density F(class) by (1 + w) F(class) - w F(no class).
 
         Returns:
           The energies in nats, float32 [n].
@@ -137,10 +138,10 @@ class Scoring(keras.Model):
 
         Args:
           images: x_t, float [n, H, W, C]; or uint8, which is scaled to [-1, 1].
-          level: t, 0 to `num_levels` - 1, one for all images or one per image ([n]). None: the level that
-            suits clean images best.
+          level: t, 0 to `num_levels` - 1, one for all images or one per image ([n]). None: the level at which
+            energies compare clean images best.
           labels: class number from 0, one for all images or one per image ([n]); None or -1: no class.
-          guidance: w, -1 to 20; the log density used is F = (1 + w) F(class) - w F(no class).
+          guidance: w, -1 to 20; replaces the log density F(class) by (1 + w) F(class) - w F(no class).
 
         Returns:
           The score, float32 [n, H, W, C].
@@ -165,8 +166,9 @@ class Scoring(keras.Model):
     ) -> np.ndarray:
         """Computes the log density of clean images at a noise level, for models whose log Z is known.
 
-        The constant log Z is known if the model was trained with --energy=preconditioned, and
-        --mode=likelihood --method=direct has estimated log Z. Otherwise, the attribute `heights` is None.
+        Z is the constant that normalises the model's density. It is known if the model was trained with
+        --energy=preconditioned --levels=continuous, and --mode=likelihood --method=direct has estimated it.
+        Otherwise, the attribute `heights` is None.
 
         The log density is log p(A_t x), where p is the density of noisy images x_t = A_t x + S_t eps of
         level t. A high log density does not make an image real: a black image may have a higher one than any
@@ -228,7 +230,7 @@ class Scoring(keras.Model):
         Args:
           images: uint8 or floats in [-1, 1], [n, H, W, C].
           labels: class number from 0, one for all images or one per image ([n]); None or -1: no class.
-          guidance: w, -1 to 20; the log density used is F = (1 + w) F(class) - w F(no class).
+          guidance: w, -1 to 20; replaces the log density F(class) by (1 + w) F(class) - w F(no class).
 
         Returns:
           The `Scores`. Their `log_prob` and `bits_per_dim` are None if log Z is not known.
