@@ -31,7 +31,8 @@ _DONE = 'row.json'
 def ablate(config: Config, workdir: str, num_samples: int, weights: str = 'ema') -> dict[str, str] | None:
     """Trains and scores a model for each row of an ablation table, and writes the table.
 
-    Finished rows are skipped. The table and its plot are written anew after each row.
+    Scores compare samples of the model with real images; one is the Fréchet distance. Finished rows are
+    skipped. The table and its plot are written anew after each row.
 
     Args:
       config: the configuration that all rows share. Its option `recipe`, 't6' or 'preconditioned', chooses
@@ -66,7 +67,8 @@ def row(name: str, config: Config, workdir: str, num_samples: int, weights: str)
       weights: 'ema' (averages) or 'raw'.
 
     Returns:
-      The settings and scores of the row, {name: JSON value}, such as 'T', 'K', 'seed' and 'bits_per_dim'.
+      The settings and scores of the row, {name: JSON value}. Examples are 'T' (the number of noise levels),
+      'K' (Langevin steps at each level), 'seed', and 'bits_per_dim' for --energy=preconditioned.
     """
     wanted = {
         'row': name,
@@ -111,7 +113,7 @@ def trained(name: str, config: Config, workdir: str) -> dict[str, Any]:
 
     Returns:
       {'diverged_at': training step at which the loss diverged, or None if it did not; 'training_images':
-      number of images that all steps together took}.
+      number of training steps before the end or the divergence, times the batch size}.
     """
     print(f'row {name}', flush=True)
     try:
@@ -134,7 +136,8 @@ def scored(config: Config, workdir: str, num_samples: int, weights: str) -> dict
       weights: 'ema' (averages) or 'raw'.
 
     Returns:
-      {name of a score: value}, for the last checkpoint; {} if the run has no checkpoint.
+      Scores of the last checkpoint, such as its Fréchet distance from real images, and the sampling options,
+      {name: value}; {} if the run has no checkpoint.
     """
     if not workers.told_by_chief(lambda: checkpoint.steps(workdir)):
         return {}

@@ -62,9 +62,10 @@ _STEP_TIMES = {'unet': 9.5, 'level_classification': 2.2}
 def configs_of(config: Config) -> dict[str, Config]:
     """Returns the configuration of each row of an ablation table, {name of the row: configuration}.
 
-    For the recipe 't6', this is the paper's table of T noise levels and K Langevin steps; all rows train on
-    the same number of images. For 'preconditioned', each row changes one option; rows with slower steps train
-    for fewer steps, to take equal time.
+    The recipe 't6' has the table of the paper. Its rows differ in T, the number of noise levels, and K, the
+    number of Langevin steps; all train on the same number of images. The recipe 'preconditioned' has a table
+    whose rows each change one part of the recipe. Rows with slower steps train for fewer steps, so that all
+    rows take about the same time.
 
     Args:
       config: the configuration that all rows share; its option `recipe` chooses the table.

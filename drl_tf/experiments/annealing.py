@@ -101,9 +101,9 @@ class Annealer:
           seed: int32 [2].
 
         Returns:
-          A triple: the next state; the mean acceptance probability; and the root mean square of the gradient
-          of the log density k at `state.y`, which is about 1 / sigma for a Gaussian of standard deviation
-          sigma.
+          A triple: the next state; the mean acceptance probability; and the root mean square, over chains and
+          coordinates, of the gradient of log p_k at `state.y`. If p_k is Gaussian with standard deviation
+          sigma, this root is about 1 / sigma.
         """
         state, acceptance, slope = self._move(state, tf.constant(k), tf.constant(step_size, tf.float32), seed)
         return state, float(acceptance), float(slope)
@@ -134,15 +134,17 @@ def anneal(
     seed: tf.Tensor,
     done: int = 0,
 ) -> Iterator[tuple[int, State, float]]:
-    """Runs chains from density to density along a path, with one transition (HMC) at each density.
+    """Runs chains along a path of densities, with one HMC transition at each density after the first.
+
+    Before each transition, the importance weights in the state are updated.
 
     Args:
       annealer: moves the chains.
-      path: the indices k of the densities in order; chains start at the first.
+      path: the indices k of the densities in order; an index may occur repeatedly. Chains start at the first.
       state: the state of the chains after `done` transitions.
       step_sizes: step size for each density, indexed by k, float [number of densities].
       seed: int32 [2].
-      done: number of transitions that are made already; 0: `state` is at the first density.
+      done: number of transitions that an earlier run made; 0: the chains are at the first density.
 
     Yields:
       After each transition: the number of transitions made, the state, and the mean acceptance probability.
@@ -157,7 +159,11 @@ def anneal(
 def pilot(
     annealer: Annealer, path: Sequence[int], y: tf.Tensor, step_size: float, seed: tf.Tensor
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Finds step sizes of HMC in a run of its own: adapting them in the chains would bias importance weights.
+    """Finds step sizes for HMC with pilot chains, whose importance weights are not used.
+
+    Adapting the step sizes in the other chains would bias their importance weights. The pilot chains make 30
+    transitions at the first density, then one at each later density. The step size shrinks if the mean
+    acceptance is below 0.75, and grows, up to a limit, if it is above.
 
     Args:
       annealer: moves the chains.
@@ -167,8 +173,8 @@ def pilot(
       seed: int32 [2].
 
     Yields:
-      After each transition: the position in `path`; and the step sizes found so far, indexed by k, float64
-      [number of densities]. The first 30 transitions all take place at position 0.
+      After each transition: the position in `path`, 0 for the first 30 transitions; and the step sizes found
+      so far, indexed by k, float64 [number of densities].
     """
     seed = noise.fold(seed, _PILOT)
     log_step = np.log(step_size)
@@ -183,10 +189,12 @@ def pilot(
 
 
 def estimate(log_weights: np.ndarray) -> Estimate:
-    """Estimates log(Z_K / Z_0) from the importance weights of n chains.
+    """Estimates the log ratio of two normalising constants from the importance weights of n annealed chains.
+
+    The ratio is Z of the density at which the chains end, divided by Z of the density at which they start.
 
     Args:
-      log_weights: logarithm of the weight of each chain, float [n].
+      log_weights: log of the importance weight of each chain at its end, float [n].
     """
     log_weights = np.asarray(log_weights, np.float64)
     largest = log_weights.max()

@@ -21,22 +21,25 @@ FEW_EFFECTIVE = 5  # Effective chains below which the standard error of log Z is
 def terms_of_images(
     schedule: Schedule, log_density: Callable[[tf.Tensor], tf.Tensor], grey: np.ndarray, eps: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Computes the terms of the log likelihood of images, except the normalising constant log Z_0 of level 0.
+    """Computes three terms of the log likelihood of images; only the normalising constant Z_0 is missing.
 
-    An image of grey levels u is scaled to x = u / 127.5 - 1, in [-1, 1]. With the noise of level 0, the
-    lowest, it is x_0 = A_0 x + S_0 eps, where eps is standard normal; q(x_0 | u) is the density of x_0. The
-    input of the network is y_0 = m_0 x_0. A_0, S_0 and m_0 are numbers of the schedule.
+    Grey levels u are scaled to an image x = u / 127.5 - 1, in [-1, 1]. With the noise of level 0, the lowest,
+    the image is x_0 = A_0 x + S_0 eps, where eps is standard normal. The input of the network is
+    y_0 = m_0 x_0. A_0, S_0 and m_0 are numbers of the schedule. The terms are:
+
+    - F, the output of the network for y_0 at level 0. The log density of y_0 is F - log Z_0.
+    - log q, the log density of x_0 given u.
+    - log P, the log probability of u given x_0. P is the Gaussian N(x_0 / A_0, S_0^2 / A_0^2) for x,
+      discretised to the 256 grey levels.
 
     Args:
       schedule: noise levels of the model.
-      log_density: callable that maps y_0, float32 [n, H, W, C], to the output of the network F(y_0, 0),
-        float32 [n]. F is the log density of y_0, plus log Z_0.
+      log_density: callable that maps y_0, float32 [n, H, W, C], to F, float32 [n].
       grey: grey levels u of n images, uint8 [n, H, W, C].
       eps: the noise eps, a draw from N(0, I), float [n, H, W, C].
 
     Returns:
-      {'F': F(y_0, 0), 'log_q': log q(x_0 | u), 'log_P': log P(u | x_0)}, float64 [n] each, in nats. P is the
-      Gaussian N(x_0 / A_0, S_0^2 / A_0^2) for x, discretised to the 256 grey levels.
+      {'F': F, 'log_q': log q, 'log_P': log P}, float64 [n] each, in nats.
     """
     A, S, m = schedule.A[0], schedule.S[0], schedule.m[0]
     x = pixels.from_levels(grey.astype(np.float64))
@@ -76,18 +79,21 @@ def _normal_cdf(z: tf.Tensor) -> tf.Tensor:
 def negative_logs(
     schedule: Schedule, image_shape: Sequence[int], images: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Computes negative log likelihoods of images in nats, as if log Z_0 (the normalising constant) were 0.
+    """Computes negative log likelihoods of images in nats, to which the caller must add log Z_0.
+
+    Z_0 is the normalising constant of the model at noise level 0, the lowest.
 
     Args:
       schedule: noise levels of the model.
       image_shape: [H, W, C].
-      images: terms of N images, a result of `terms_of_images`.
+      images: {'F': .., 'log_q': .., 'log_P': ..} for N images, a result of `terms_of_images`.
 
     Returns:
       A dict with these entries, float64 [N] each:
 
-      - 'density': the negative log density of the slightly noisy images x_0, measured in grey levels.
-      - 'discrete': an upper bound, in expectation, of the negative log likelihood of the grey levels u.
+      - 'density': minus the log density of x_0, the image with the noise of level 0. The density is per grey
+        level: pixels count from 0 to 255, not from -1 to 1.
+      - 'discrete': minus the log likelihood of the grey levels without noise; in expectation, an upper bound.
     """
     D = math.prod(image_shape)
     log_density = images['F'] + D * math.log(schedule.m[0])
@@ -106,33 +112,37 @@ def bits_per_dim(
 ) -> dict[str, Any]:
     """Computes bits per dimension, averaged over images, with lower and upper bounds.
 
-    `terms_of_images` defines the grey levels u, the slightly noisy image x_0, the input y_0 = m_0 x_0 of the
-    network F, and the densities q and P. The density p(x_0) of the model follows from
+    The symbols are:
 
-        log p(x_0) = F(y_0, 0) - log Z_0 + D log m_0,    with D = H W C.
+    - u: the grey levels of an image, 0 to 255. x_0: the image, scaled to [-1, 1], with the noise of level 0.
+    - F: the output of the network for m_0 x_0, where m_0 is a number of the schedule. Z_0: the normalising
+      constant of exp F. The model's density of x_0 is p(x_0), with log p(x_0) = F - log Z_0 + D log m_0,
+      where D = H W C.
+    - q(x_0 | u): the density of x_0 given u. P(u | x_0): a Gaussian, discretised to the 256 grey levels.
 
     Args:
       schedule: noise levels of the model.
       image_shape: [H, W, C].
-      images: terms of the images, a result of `terms_of_images`.
+      images: {'F': F, 'log_q': log q, 'log_P': log P} for N images, a result of `terms_of_images`.
       forward: estimate of log Z_0 by chains annealed from N(0, I) to level 0, a lower bound.
       reverse: estimate of -log Z_0 by chains annealed from samples of level 0 to N(0, I).
 
     Returns:
-      A dict with these entries. '.._low' uses log Z_0 from the forward chains, and '.._high' that from the
-      reverse chains:
+      A dict with these entries. Names with '_low' use log Z_0 from the forward chains, names with '_high' use
+      log Z_0 from the reverse chains:
 
       - 'density_low', 'density_high': the bits per dimension of x_0 in units of grey levels, the mean of
         -(log p(x_0) - D log 127.5) / (D ln 2).
       - 'discrete_low', 'discrete_high': an upper bound of the bits per dimension of u, the mean of
         (log q(x_0 | u) - log p(x_0) - log P(u | x_0)) / (D ln 2).
       - 'log_z_low', 'log_z_high': the estimates of log Z_0.
-      - '.._error', for each entry above: its standard error, which covers log Z_0 and the mean over images.
-        None if the effective number of chains is below five: log Z_0 is then unknown.
-      - '.._mean_log' and '.._mean_log_error': the same entries from the mean of the log importance weights of
-        the chains, in place of the log of their mean weight. The bounds are looser, but the errors reliable.
-      - 'D', 'num_images', 'effective_sample_size_low', 'effective_sample_size_high', and 'noise_floor', the
-        entropy of the noise in bits per dimension.
+      - '.._error', for each entry above: its standard error, which covers log Z_0 and the mean over images;
+        None if fewer than five chains are effective, because the error of log Z_0 is then unknown.
+      - '.._mean_log' and '.._mean_log_error': the six entries and their errors once more. Here, log Z_0 is
+        estimated by the mean of the log importance weights of the chains, not by the log of their mean. This
+        bound is looser, but its error is reliable.
+      - 'D', 'num_images', 'effective_sample_size_low', 'effective_sample_size_high' (of the chains), and
+        'noise_floor', the entropy of the noise of level 0 in bits per dimension.
     """
     D = math.prod(image_shape)
     nats = D * math.log(2)

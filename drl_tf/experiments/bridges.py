@@ -26,9 +26,10 @@ WALL = 6.0
 class Bridges:
     """The densities k = 0 to K between N(0, I) and exp F(y, 0), where F(y, t) is the model's log density.
 
-    The log of density k is (1 - beta_k) F(y, t_k + 1) + beta_k F(y, t_k), with a noise level t_k and a share
-    beta_k. At the top level T, F(., T) is the log density of N(0, I). With beta_k = 1, this is the density of
-    level t_k.
+    F(y, t) is unnormalised. The noise levels of the model are t = 0 to T - 1; F(y, T) is the log density of
+    N(0, I). Density k mixes two neighbouring levels, t_k and t_k + 1. Its log is, up to a constant,
+
+        (1 - beta_k) F(y, t_k + 1) + beta_k F(y, t_k),    with beta_k from 0 to 1.
 
     Attributes:
       level: t_k for each k, int32 [K + 1].
@@ -70,7 +71,9 @@ class Bridges:
         return density_of
 
     def gradients(self, order: np.ndarray) -> int:
-        """Counts the gradients of the network that a chain computes in one leapfrog step at each density.
+        """Counts the network gradients that a chain needs for one leapfrog step at each density in `order`.
+
+        A density that mixes the network's outputs at two noise levels needs two gradients, any other one.
 
         Args:
           order: indices k of the densities that the chain passes, int [m].
@@ -107,10 +110,10 @@ def spaced(schedule: Schedule, num_steps: int) -> Bridges:
 
 
 def mirrored(y: tf.Tensor) -> tf.Tensor:
-    """Reflects points at the walls of the box |y|_inf <= 6 until they lie inside, so that chains stay there.
+    """Reflects points at the walls of the box |y|_inf <= 6 until they lie inside.
 
-    To sample a log density within the box, let chains y sample log_density(mirrored(y)) without walls: the
-    points mirrored(y) are then samples of log_density within the box.
+    This lets chains sample a log density within the box. The chains y sample log_density(mirrored(y)) and may
+    leave the box. Their mirror images mirrored(y) are samples of log_density, restricted to the box.
 
     Args:
       y: float32, of any shape.

@@ -132,12 +132,16 @@ def _seen(results: Any) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def step_size(results: Any) -> float | None:
-    """Returns the present step size from the state of a kernel of 'hmc' or 'mala'; None for 'langevin'."""
+    """Returns the current step size of chains of 'hmc' or 'mala'; None for 'langevin', whose step is fixed.
+
+    Args:
+      results: the state of the kernel, as `advance` returns it.
+    """
     return float(results.new_step_size) if hasattr(results, 'new_step_size') else None
 
 
 def log_spaced(last: int) -> list[int]:
-    """Returns 0, 1, 3, 10, 30, .. up to `last`: numbers of transitions after which to save states."""
+    """Returns 0, 1, 3, 10, 30, .. up to `last`: the numbers of transitions after which chains are saved."""
     steps = (factor * 10**power for power in range(len(str(last))) for factor in (1, 3))
     return [0, *(step for step in steps if step <= last)]
 

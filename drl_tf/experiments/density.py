@@ -47,7 +47,7 @@ class Grid(NamedTuple):
 
     Attributes:
       side: coordinates of the midpoints of the squares along either axis, float64 [n].
-      log_density: the log density at the midpoints, float64 [n, n]; rows are the second coordinate.
+      log_density: the log density at the midpoints, float64 [n, n]; entry [i, j] is at (side[j], side[i]).
       log_z: logarithm of the integral of the density.
       error: estimated error of `log_z`, from grids of twice the spacing.
     """
@@ -68,23 +68,20 @@ def density(
     weights: str = 'ema',
     step: int | None = None,
 ) -> dict[str, str]:
-    """Computes log Z of a model of points of the plane in two ways, to compare them, and plots its densities.
-
-    The two ways are numerical integration on a grid, and annealed importance sampling. At most ten noise
-    levels are covered.
+    """Computes log Z of a model of points of the plane by quadrature and by annealing, and plots densities.
 
     Args:
       config: a configuration with a dataset of points of the plane.
       workdir: the run's directory.
       num_samples: points to sample at each level, for the plot.
-      num_chains: number of annealed chains.
+      num_chains: number of chains of annealed importance sampling.
       ais_steps: approximate number of densities through which each chain passes.
       hmc_leapfrog: leapfrog steps of a transition of the chains.
       weights: 'ema' (averages) or 'raw'.
       step: training step of the checkpoint; None: the newest.
 
     Returns:
-      Lines to print, {label: text}: the result for each level, and the paths of the files.
+      Lines to print, {label: text}: results for at most ten noise levels, and the paths of the files.
 
     Raises:
       UserError: there is no undamaged checkpoint.
@@ -144,8 +141,7 @@ def quadrature(log_density: LogDensity, width: float) -> Grid:
 
     Args:
       log_density: callable that maps y, float32 [n, 1, 1, 2], to float32 [n].
-      width: width of the finest structure of the density; the spacing of the grid is about half this width,
-        but at least 0.01 and at most 0.05.
+      width: width of the finest structure; the grid's spacing is about half of it, but 0.01 to 0.05.
     """
     count = 2 * math.ceil(bridges.WALL / np.clip(width / 2, _FINEST, _COARSEST))
     spacing = 2 * bridges.WALL / count
@@ -241,7 +237,10 @@ def _sampled(
 
 
 def compared(grid: Grid, estimate: annealing.Estimate, likelihood: float) -> dict[str, float]:
-    """Returns both estimates of log Z with errors, and `likelihood` (mean log density), {name: number}."""
+    """Returns log Z from `grid` and from `estimate`, their errors and their difference, {name: number}.
+
+    It also holds `likelihood`, the mean log density of data, and the probability near the rim of the grid.
+    """
     error = math.hypot(estimate.standard_error, grid.error)
     rim = np.abs(grid.side) > partition.NEAR
     density = np.exp(grid.log_density - grid.log_density.max())
@@ -258,7 +257,7 @@ def compared(grid: Grid, estimate: annealing.Estimate, likelihood: float) -> dic
 
 
 def said(found: Mapping[str, Any]) -> str:
-    """Formats the values of log Z at a noise level, a result of `compared`, as a line of text."""
+    """Formats the two estimates of log Z at a noise level, a dict from `compared`, as a line of text."""
     errors = abs(found['differs_by_errors'])
     line = (
         f'log Z {found["log_z_quadrature"]:.4f} by quadrature (± {found["quadrature_error"]:.1g}), '

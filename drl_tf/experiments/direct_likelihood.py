@@ -33,16 +33,17 @@ _IMAGES = 1000  # Training images at most, for the constants and to be weighed b
 
 
 def likelihood(config: Config, workdir: str, weights: str = 'ema', step: int | None = None) -> dict[str, str]:
-    """Computes bits per dimension of test and training images.
+    """Computes bits per dimension of test and training images, without annealing.
 
-    The log density of a slightly noisy image x_0 is F - log Z_0, where F is the output of the network and Z_0
-    its normalising constant. log Z of each noise level is estimated twice from noisy training images: by
-    thermodynamic integration, and by Bennett's acceptance ratio. The result is written as JSON. If the file
-    exists already, it is read, and nothing is computed.
+    The log density of a slightly noisy image is F - log Z, where F is the output of the network and Z its
+    normalising constant. Noisy training images give two estimates of log Z at each noise level: one by
+    thermodynamic integration, the other by Bennett's acceptance ratio. The result is written as JSON. If the
+    file exists already, it is read, and nothing is computed.
 
     Args:
-      config: a configuration with preconditioned energies. Its option `num_real` is the largest number of
-        images.
+      config: the configuration of a model trained with --energy=preconditioned and --levels=continuous. Its
+        option `num_real` is the largest number of images of a split; 0: all. At most 1,000 training images
+        are used.
       workdir: the directory of the run.
       weights: 'ema' (averages) or 'raw'.
       step: training step of the checkpoint; None: the newest.
@@ -153,12 +154,14 @@ def _bits(model, config, weights, split, found):
 
 
 def notes(config: Config, bits: Mapping[str, float]) -> list[str]:
-    """Returns sentences that tell a reader how far to trust a result of `likelihood`.
+    """Returns sentences that tell a user how far to trust the bits per dimension of --method=direct.
+
+    One sentence warns if the two estimates of log Z lead to different bits per dimension.
 
     Args:
       config: the configuration of the model.
-      bits: bits per dimension of the test split by both methods, {name: number}, with the names
-        'density_bennett' and 'density_integration'.
+      bits: bits per dimension of the test split, {name: number}. 'density_bennett' uses log Z from Bennett's
+        acceptance ratio, 'density_integration' log Z from thermodynamic integration.
     """
     found = ['of the model without a class'] if config.data.num_classes else []
     apart = abs(bits['density_bennett'] - bits['density_integration'])

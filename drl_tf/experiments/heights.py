@@ -21,9 +21,9 @@ class Heights:
     """Estimates log Z at each noise level of a model, where p(x) = exp(F(x)) / Z is its density of images x.
 
     Args:
-      model: an `EnergyModel` with preconditioned energies, trained with levels='continuous'.
+      model: a model trained with --energy=preconditioned and --levels=continuous.
       weights: 'ema' (averages) or 'raw'.
-      seed: int32 [2].
+      seed: seed of the noise in the images, int32 [2].
       batch_size: images per call of the network.
       spacing: largest difference in log signal-to-noise ratio between the noise levels at which F is
         computed.
@@ -49,16 +49,16 @@ class Heights:
     ) -> dict[str, heights.Estimate]:
         """Estimates log Z in two ways: by thermodynamic integration and by Bennett's acceptance ratio.
 
-        Both begin at the top noise level, where the distribution of the images is almost Gaussian. log Z of
-        the top level is the mean of F minus the log density of this Gaussian.
+        Both find how much log Z differs from log Z at the top noise level. At the top, the noisy images x are
+        almost Gaussian, so log Z is about the mean of F(x) - log g(x), where g is the Gaussian density.
 
         Args:
           images: clean training images in [-1, 1], float32 [n, H, W, C].
           after_level: callable without arguments, called after each noise level.
 
         Returns:
-          {'integration': .., 'bennett': ..}: for each method, a `heights.Estimate` with log Z and its
-          standard error at the T + 1 noise levels of the model's schedule.
+          {'integration': .., 'bennett': ..}: for each method, an object with log Z (`log_z`) and its standard
+          error (`error`) at the T + 1 noise levels of the model's schedule, float64 [T + 1] each.
         """
         found = []
         for index in range(len(self.angles)):

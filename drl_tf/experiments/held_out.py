@@ -31,9 +31,10 @@ def terms(
     split: str,
     limit: int | None,
 ) -> dict[str, np.ndarray]:
-    """Computes the terms of the log likelihood of the images of a split, except log Z_0.
+    """Computes three terms of the log likelihood of the images of a split.
 
-    Z_0 is the normalising constant of noise level 0, the lowest one.
+    Each image gets a random draw of the noise of level 0, the lowest. To get the log likelihood, the caller
+    needs one more number: log Z_0, the log normalising constant of level 0.
 
     Args:
       schedule: noise levels of the model.
@@ -44,8 +45,12 @@ def terms(
       limit: uses the first `limit` images; None: all.
 
     Returns:
-      {'F': .., 'log_q': .., 'log_P': ..}, float64 [N] each, for all N images, in nats;
-      `bits_per_dim.terms_of_images` defines the terms.
+      A dict with these entries for all N images, float64 [N] each, in nats:
+
+      - 'F': F(y_0, 0), where y_0 is the noisy image, scaled to be the input of the network. It is the log
+        density of y_0 plus log Z_0.
+      - 'log_q': log density of the noisy image, given the grey levels of the clean image.
+      - 'log_P': log probability of these grey levels, given the noisy image.
 
     Raises:
       UserError: the energy of an image is not finite.

@@ -40,13 +40,13 @@ def likelihood(
 ) -> dict[str, str]:
     """Computes bounds of the bits per dimension of test images, and writes them as JSON.
 
-    The log density of y_0, an image with the noise of level 0, is F(y_0, 0) - log Z_0, where F is the network
-    and Z_0 its normalising constant. Annealed chains from N(0, I) to level 0 bound log Z_0 from below, and
-    chains from samples of the model to N(0, I) from above. Finished batches of chains are saved, so that the
-    same command continues, also with a larger `num_chains`.
+    The log density of y_0, an image with the noise of level 0, is F(y_0, 0) - log Z_0, where F is the output
+    of the network and Z_0 its normalising constant. Chains annealed from N(0, I) to level 0 bound log Z_0
+    from below. Chains annealed from samples of the model to N(0, I) estimate it from above. All chains are
+    saved as they run. A later call with the same settings continues them, and may ask for more chains.
 
     Args:
-      config: the configuration. Its option `num_real` is the largest number of images.
+      config: the configuration. Its option `num_real` is the largest number of test images; 0: all.
       workdir: the run's directory.
       num_chains: number of chains in each direction.
       ais_steps: approximate number of densities between N(0, I) and level 0, at least one per level.

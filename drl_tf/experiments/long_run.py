@@ -55,11 +55,12 @@ class Plan:
     Attributes:
       levels: the noise levels t; (): 0, T // 3 and 2 T // 3, where T is the number of levels.
       method: 'hmc', 'mala' (HMC with a single leapfrog step) or 'langevin' (no rejection).
-      num_images: number of images x_{t+1} at each level. Each has two chains: one starts at x_{t+1}, the
-        other at the real image with the noise of level t.
+      num_images: number of real images. At each level, an image gives one x_{t+1} and two chains: one starts
+        at x_{t+1}, the other at the image with the noise of level t.
       leapfrogs: leapfrog steps of a transition of 'hmc'.
-      burn_in: number of transitions in which the step size is adapted.
-      steps: number of transitions per chain.
+      burn_in: number of transitions at the beginning, in which the step size of 'hmc' and 'mala' adapts. The
+        diagnostics leave them out.
+      steps: number of transitions per chain, including the burn-in.
       minutes: time limit of the command in minutes; 0: no limit.
     """
 
@@ -83,7 +84,7 @@ def long_run(
     """Runs or continues long Markov chains, and writes a report on their convergence.
 
     Args:
-      config: the configuration. The networks compute in float32.
+      config: the configuration; the networks compute in float32, whatever its option `precision` says.
       workdir: the run's directory.
       plan: which chains to run, and for how long.
       weights: 'ema' (averages) or 'raw'.

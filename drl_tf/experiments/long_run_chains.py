@@ -117,7 +117,10 @@ class Level:
             self.files.write_snapshot(0, self.x())
 
     def x(self) -> np.ndarray:
-        """Returns the current states y_t of the chains as images x_t = y_t / m_t, float32 [2 n, H, W, C]."""
+        """Returns the chains' current states as noisy images x_t, float32 [2 n, H, W, C].
+
+        The chains hold scaled images y_t = m_t x_t, where m_t is a number of the noise schedule.
+        """
         return np.asarray(self.y) / np.float32(self.sampler.model.schedule.m[self.t])
 
     def steps(self) -> list[int]:
@@ -142,7 +145,9 @@ class Level:
         )
 
     def advance(self, most: int, last: int) -> int:
-        """Runs the chains up to the next step at which their states are kept, and saves them.
+        """Runs the chains to their next stop, at most `most` transitions away, and saves them.
+
+        The stops are 1, 3, 10, 30, .. and `last` transitions, counted from the start of the chains.
 
         Args:
           most: largest number of transitions to make in this call, at least 1.

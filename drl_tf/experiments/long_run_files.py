@@ -68,7 +68,7 @@ class ChainFiles:
         return 0, start
 
     def write_state(self, done: int, arrays: Sequence[Any]) -> None:
-        """Writes the state of the chains after `done` transitions; keeps the latest of the earlier states.
+        """Writes the chains' state after `done` transitions; of the older states, only the latest is kept.
 
         Args:
           done: number of transitions made.
@@ -79,21 +79,24 @@ class ChainFiles:
             os.remove(self._path(_STATE, old))
 
     def write_trace(self, first: int, energies: np.ndarray, accepted: np.ndarray) -> None:
-        """Writes the energies and acceptances of some transitions in a row of n chains.
+        """Writes the energies and acceptances of n chains in consecutive transitions.
 
         Args:
           first: number of transitions that the chains made before these.
-          energies: energies after each of `count` transitions, float32 [count, n].
-          accepted: whether each proposal was accepted, bool [count, n].
+          energies: energies after each transition, float32 [number of transitions, n].
+          accepted: whether each proposal was accepted, bool [number of transitions, n].
         """
         self._write(_TRACE, first, energies=energies, accepted=accepted)
 
     def write_snapshot(self, step: int, states: np.ndarray) -> None:
-        """Writes the images in n chains after `step` transitions, float32 [n, H, W, C]."""
+        """Writes the states of n chains after `step` transitions, noisy images, float32 [n, H, W, C]."""
         self._write(_SNAPSHOT, step, states=states)
 
     def trace(self, done: int) -> tuple[np.ndarray, np.ndarray]:
-        """Reads energies, float32 [done, n], and acceptances, bool [done, n], up to transition `done`.
+        """Reads the energies and acceptances of n chains in their first `done` transitions.
+
+        Returns:
+          The energies, float32 [done, n], and whether each proposal was accepted, bool [done, n].
 
         Raises:
           ValueError: the files lack some of these transitions.
@@ -110,11 +113,11 @@ class ChainFiles:
         return energies, accepted
 
     def snapshots(self) -> list[int]:
-        """Returns the numbers of transitions after which images of the chains were kept, ascending."""
+        """Returns the numbers of transitions after which `write_snapshot` wrote states, ascending."""
         return sorted(self._numbers(_SNAPSHOT))
 
     def snapshot(self, step: int) -> np.ndarray:
-        """Reads the images in n chains after `step` transitions, float32 [n, H, W, C]."""
+        """Reads the states of n chains after `step` transitions, noisy images, float32 [n, H, W, C]."""
         return self._read(_SNAPSHOT, step)['states']
 
     def _path(self, kind: str, number: int) -> str:

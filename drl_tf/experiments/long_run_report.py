@@ -115,7 +115,10 @@ def seed_of(config: Config) -> tf.Tensor:
 
 
 class Diffused:
-    """A callable that adds the noise of level t to batches of images; the argument `changed` of `Evaluator`.
+    """A callable that adds the noise of level t to real images, to compare noisy samples with them.
+
+    `Evaluator` takes it as the argument `changed`, and calls it with an iterable of batches of real images,
+    uint8 [n, H, W, C]. The callable yields the batches with noise, also uint8 [n, H, W, C].
 
     Args:
       schedule: noise levels of the model.
@@ -225,7 +228,9 @@ def _draw_distances(axes: Axes, found: Mapping[str, Any], kinds: Sequence[str]) 
 
 
 def draw_energies(axes: Axes, energies: np.ndarray, kinds: Sequence[str]) -> None:
-    """Plots the energies of two kinds of chains over the transitions: median, and range from 10 % to 90 %.
+    """Plots the energies of two kinds of chains over the transitions: the median and the middle 80 %.
+
+    First, the mean energy of each chain over the last half of its transitions is subtracted.
 
     Args:
       axes: matplotlib axes.

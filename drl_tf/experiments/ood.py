@@ -33,7 +33,8 @@ class Plan:
 
     Attributes:
       sets: names of the other sets, such as 'noise', 'letters', a dataset, or 'folder:DIR'.
-      background: a run or exported model whose log density is subtracted; '': none.
+      background: directory or name of a second model. One of the scores is the log density of the first model
+        minus that of the second. '': none.
       output_dir: directory for the files; '': `<workdir>/ood`.
     """
 
@@ -47,7 +48,8 @@ def ood(
 ) -> dict[str, str]:
     """Compares the test split with other sets of images by several scores, and writes a table.
 
-    These scores of an image come from the model; log p is its log density at `EnergyModel.scoring_level`:
+    These scores of an image come from the model. In them, log p is the image's log density at a single noise
+    level, the attribute `scoring_level` of the model:
 
     - log p; the log density at noise level 0; and the sum of the log densities at all levels.
     - typicality: the distance of log p from its mean over training images (Nalisnick et al. 2019).

@@ -31,7 +31,7 @@ def figures(result: Mapping[str, Any]) -> dict[str, str]:
     """Formats the AUROCs for each set of images as lines to print, {label: text}.
 
     Args:
-      result: the content of the JSON file that `ood.ood` writes, {'sets': {set: {score: {'auroc': number}}}}.
+      result: the JSON result of --mode=ood, {'sets': {set: {score: {'auroc': number, ..}}}, ..}.
     """
     texts = {
         kind: ', '.join(f'{name} {scores[name]["auroc"]:.3f}' for name in TITLES if name in scores)
@@ -41,11 +41,12 @@ def figures(result: Mapping[str, Any]) -> dict[str, str]:
 
 
 def write(stem: str, result: Mapping[str, Any]) -> dict[str, str]:
-    """Writes a result of `ood.ood` as CSV, Markdown and a picture.
+    """Writes the result of --mode=ood as a CSV table, a Markdown table and a picture.
 
     Args:
       stem: path of the files without their extension.
-      result: the content of the JSON file that `ood.ood` writes.
+      result: the JSON result of --mode=ood. For each set of images and each score, it holds 'auroc', 'aupr'
+        and 'fpr95' with their 95 % intervals, {'sets': {set: {score: {name: value}}}, ..}.
 
     Returns:
       Lines to print, {label: path}.

@@ -22,11 +22,17 @@ def load(
 ) -> dict[str, np.ndarray]:
     """Loads or makes sets of images in the shape of the model's images.
 
+    The name of a set is one of these:
+
+    - 'noise': normal noise with the mean and standard deviation of `images` in each channel.
+    - 'constant': one random colour per image. 'letters': drawn letters.
+    - 'interpolation': the mean of each image and the next.
+    - 'shuffled' (pixels in random order), 'inverted', 'noisy', 'shifted' or 'blurred': changed `images`.
+    - 'white', 'black' or 'uniform' (uniform noise).
+    - the name of a dataset: its test split. 'folder:DIR': the images in a directory.
+
     Args:
-      names: any of these: 'noise' (normal noise with the mean and deviation of `images`), 'constant' (one
-        random colour per image), 'letters' (drawn letters), 'interpolation' (the mean of each image and the
-        next), a kind of altered image in `set_names.ALTERED` such as 'inverted', the name of a dataset (its
-        test split), or 'folder:DIR' (the images in a directory).
+      names: names of the sets.
       config: the configuration of the model.
       images: images of the test split, uint8 [n, H, W, C].
       limit: largest number of images from a dataset or a directory; None: all.

@@ -38,7 +38,7 @@ def front(rows: Sequence[Row]) -> list[Row]:
 
 
 def best(rows: Sequence[Row], most_gradients: int = 0) -> Row:
-    """Returns the best of the measured samplers, at a limited cost or else without a loss of quality.
+    """Returns the best of the measured samplers, within a limit of their cost if there is one.
 
     With a limit `most_gradients`, the best sampler is the one with the smallest distance within the limit.
     Without a limit, it is the sampler with the fewest gradients that is as good as the run's own one: its
@@ -78,9 +78,10 @@ def following(
 ) -> dict[str, Any] | None:
     """Chooses the sampler to measure next in a search for samplers that are cheap and good.
 
-    First, the samplers of `start` are measured, in order. After these, the next sampler is a neighbour of a
-    sampler on the Pareto front: of the one that has the fewest measured neighbours. If several have equally
-    few, the one nearest to `wanted` on the front is chosen.
+    First come the samplers of `start`, in order. After these, the search takes a sampler on the Pareto front
+    (the samplers that no other beats in both cost and quality), and measures one of its neighbours. It takes
+    the sampler with the fewest measured neighbours; of several such samplers, the one nearest to `wanted` on
+    the front.
 
     Args:
       rows: measured samplers, {'options': .., 'gradients': gradients per sample, 'distance': ..}.

@@ -101,7 +101,7 @@ class Partition:
           advance: callable that shows progress; it gets the number of transitions since its last call.
 
         Returns:
-          A `Side`, whose estimate is below log Z_0 in expectation.
+          A `Side`. Its attribute `estimate` is of log Z_0; in expectation, it is too low.
         """
 
         def start(first: int, count: int) -> tf.Tensor:
@@ -113,8 +113,9 @@ class Partition:
         """Anneals chains from samples of level 0, whose density is exp F(y, 0) / Z_0, to N(0, I).
 
         Args:
-          samples: callable that gets two ints, first and count, and returns the starts y_0 of the chains
-            first to first + count - 1, float32 [count, H, W, C].
+          samples: callable that maps two ints, first and count, to the starts of the chains first to
+            first + count - 1, float32 [count, H, W, C]. It must draw starts for any `first`: pilot chains,
+            which find step sizes, have numbers from 2^30 up.
           long_run: number of HMC transitions on level 0 before the annealing.
           advance: callable that shows progress; it gets the number of transitions since its last call.
 
@@ -237,7 +238,7 @@ def _shapes(count: int, image_shape: tuple[int, ...], last: int) -> dict[str, tu
 
 
 def save(path: str, arrays: Mapping[str, Any]) -> None:
-    """Writes arrays, {name: array}, to the `.npz` file `path`, all or nothing."""
+    """Writes arrays, {name: array}, to the `.npz` file `path`; an interruption leaves no incomplete file."""
     with written_aside(path, 'wb') as file:
         np.savez(file, **arrays)
 

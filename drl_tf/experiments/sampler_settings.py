@@ -50,11 +50,11 @@ def key(setting: Setting) -> str:
 def start(config: Config) -> list[Setting]:
     """Returns the settings with which a search for a sampler starts: first the run's own, then a coarse grid.
 
+    A setting is {option of the sampler: value}. Depending on the model, the grid varies the number of noise
+    levels, the number of chain steps, or the rule of Langevin steps.
+
     Args:
       config: the configuration of the run.
-
-    Returns:
-      Settings, {option of the sampler: value}.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -81,10 +81,11 @@ def start(config: Config) -> list[Setting]:
 
 
 def neighbours(config: Config, setting: Setting, moved: Sequence[float] | None = None) -> list[Setting]:
-    """Returns similar samplers: each differs in one option, or in K (chain steps) at one noise level.
+    """Returns settings of similar samplers, each with one change.
 
-    Changes of K at single levels come last: K is lowered first at levels where chains move least, and raised
-    first where they move most.
+    A change concerns one option, or K, the number of chain steps, at one noise level. Changes of K at single
+    levels come last in the list. They lower K first at the levels where chains move least, and raise it first
+    where chains move most.
 
     Args:
       config: the configuration of the run.

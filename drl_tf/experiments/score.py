@@ -28,9 +28,9 @@ class Plan:
     """Which images --mode=score scores, and where to write the result.
 
     Attributes:
-      images: 'test' (the test split), or the path of images.
+      images: 'test' (the test split), or the path of a picture, a directory of pictures, or an array file.
       output_dir: directory for the results; '': `<workdir>/scores`.
-      save_images: whether to write the map of each image as a PNG file.
+      save_images: whether to write a PNG file for each image, a map of its unlikely pixels.
     """
 
     images: str = inputs.TEST
@@ -41,7 +41,7 @@ class Plan:
 def score(
     config: Config, workdir: str, plan: Plan, weights: str = 'ema', step: int | None = None
 ) -> dict[str, str]:
-    """Scores images, and writes a table (CSV), a histogram, a contact sheet and maps.
+    """Scores images, and writes a table (CSV), a histogram, a contact sheet and maps of unlikely pixels.
 
     Images are ranked by their energy at one noise level (`EnergyModel.scoring_level`); rank 1 is the
     likeliest image. The typicality of an image is the distance of its energy from the mean over 1,000

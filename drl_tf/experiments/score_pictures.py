@@ -52,7 +52,7 @@ def sheet(path: str, images: np.ndarray, log_prob: np.ndarray) -> None:
       path: the PNG file.
       images: from likely to anomalous, uint8 [n, H, W, C]. At most 100 are shown: the first, the last, and
         evenly spaced images between.
-      log_prob: the number to print above each image, float [n].
+      log_prob: the log density of each of the n images, float [n]; it is printed above the image.
     """
     count = min(_SHEET, len(images))
     kept = np.linspace(0, len(images) - 1, count).round().astype(int)
@@ -68,12 +68,12 @@ def sheet(path: str, images: np.ndarray, log_prob: np.ndarray) -> None:
 def panel(path: str, images: np.ndarray, scores: Scores, names: Sequence[str]) -> None:
     """Draws a row for each image: the image, and maps of its unlikely pixels.
 
-    The first map is merged over all noise levels. The others are those of single levels.
+    The first map combines all noise levels. Each further map shows a single level.
 
     Args:
       path: the PNG file.
       images: uint8 [n, H, W, C].
-      scores: scores of the images; at most six noise levels are shown.
+      scores: scores of the images, with the maps; at most six noise levels are shown.
       names: a name for each image.
     """
     kept = np.unique(np.linspace(0, len(scores.levels) - 1, _MOST_LEVELS).round().astype(int))

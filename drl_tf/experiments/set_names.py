@@ -27,12 +27,13 @@ def check(names: Sequence[str], config: Config) -> None:
     """Checks the names of the sets of images for --mode=ood, without reading any image.
 
     Args:
-      names: the values of --ood.
+      names: the values of --ood, such as 'noise', the name of a dataset, or 'folder:DIR'.
       config: the configuration of the model.
 
     Raises:
       UserError: a name is unknown or given twice; a directory is missing; or a dataset is the one that the
-        model was trained on, has no images, or cannot have the size of the model's images.
+        model was trained on, holds points instead of images, or cannot be loaded in the size of the model's
+        images.
     """
     if len(set(names)) < len(names):
         raise UserError(f'--ood={",".join(names)} names a set twice: drop one of the two')
@@ -70,7 +71,7 @@ def data_of(name: str, config: Config) -> Data:
       config: the configuration of the model.
 
     Raises:
-      UserError: the dataset cannot have the size of the model's images.
+      UserError: the dataset cannot be loaded in the size of the model's images.
     """
     sources = (find_spec(name).source, find_spec(config.data.dataset).source)
     prepared = sources in (('tfds', 'tfds'), ('tfds', 'digits'))  # The same --data_dir holds both.

@@ -16,16 +16,17 @@ _SAME = ('weights_sha256', 'seed')
 def side_by_side(workdir: str, result: Mapping[str, Any]) -> dict[str, str]:
     """Compares the bits per dimension that both methods of --mode=likelihood found for a run.
 
-    The methods are annealing, and --method=direct. For the same weights and images, they use the same
-    energies, so the results differ only by their estimate of log Z_0, the normalising constant.
+    The methods are annealing, and --method=direct. Only results with the same weights, seed and number of
+    images are compared. Their energies are the same, so they differ only by their estimate of log Z_0, the
+    log normalising constant.
 
     Args:
       workdir: the run's directory.
       result: the JSON result of one of the methods.
 
     Returns:
-      Lines to print, {label: text}; {} if the run has no result of the other method. Of several annealing
-      results, the one with the most transitions counts.
+      Lines to print, {label: text}; {} if the run has no such result of the other method. If it has several
+      by annealing, the one with the most transitions over all chains is used.
     """
     paths = sorted(glob.glob(os.path.join(glob.escape(workdir), 'likelihood', '*.json')))
     others = [

@@ -36,10 +36,10 @@ class Swept:
     """Which sampling options an experiment varies, and how to show the scores.
 
     Attributes:
-      mode: 'steps', 'guidance' or 'chains'.
+      mode: 'steps', 'guidance' or 'chains'; names the directory `sweep_<mode>` of the results.
       name: title of the column with the values in the table.
       axis: label of the x axis of the plot.
-      variants: {value: {option: its value}}, the options that change for each value.
+      variants: {value: {option: its value}}: a row of the table for each value, and the options it changes.
       panels: callable that maps Fréchet distances, in the order of `variants`, to the panels of the plot,
         {title: {label of a curve: {x: distance}}}. None: the plot has one curve.
     """
@@ -71,9 +71,9 @@ class Scored:
 def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[str, str] | None:
     """Scores samples for several numbers of Langevin steps, or of noise levels for models without chains.
 
-    If K, the number of Langevin steps at each noise level, is not that of the training, the step size is
-    multiplied by sqrt(K of training / K), so that the total time of a chain stays the same. Step sizes that
-    are given in units of the curvature stay as they are.
+    If chains make K steps at each noise level in place of the K_0 steps of training, the step size is
+    multiplied by sqrt(K_0 / K), so that the total time of a chain stays the same. Step sizes relative to the
+    curvature of the log density stay as they are: those of MALA and HMC, and those set by `corrector_step`.
 
     Args:
       config: the configuration.
@@ -84,7 +84,7 @@ def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[st
       Paths of the files written, {label: path}; None on workers other than the first.
 
     Raises:
-      UserError: the extractor does not fit, or there is no undamaged checkpoint.
+      UserError: the feature extractor does not fit the images, or there is no undamaged checkpoint.
     """
     config = config.replace(sampling_steps=(), langevin_rule='plain')
     levels = config.diffusion.num_levels
@@ -142,7 +142,8 @@ def sweep_guidance(config: Config, workdir: str, request: SampleRequest) -> dict
       Paths of the files written, {label: path}; None on workers other than the first.
 
     Raises:
-      UserError: the extractor does not fit, or there is no undamaged checkpoint.
+      UserError: the model has no classes, the feature extractor does not fit the images, or there is no
+        undamaged checkpoint.
     """
     combinations.check_guidance(config)
     variants: dict[float, dict[str, Any]] = {w: dict(guidance=w) for w in GUIDANCE}
@@ -204,7 +205,7 @@ def scored(
     Args:
       config: the configuration to sample with.
       workdir: the run's directory.
-      request: what to draw; its guidance is replaced by that of the configuration.
+      request: what to draw; the guidance is that of `config`, not of `request`.
       evaluator: compares the samples with real images.
       place: callable that maps the request, with the step of the checkpoint filled in, to a directory for the
         samples.
@@ -224,7 +225,7 @@ def scored(
 
 
 def save_grid(drawn: str, config: Config) -> None:
-    """Draws the first 100 images of a set of samples into a PNG file beside it, `<drawn>.png`.
+    """Draws the first 100 samples in a directory as a grid, into the PNG file `<drawn>.png`.
 
     Args:
       drawn: directory of the samples.

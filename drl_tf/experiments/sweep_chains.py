@@ -33,7 +33,8 @@ def sweep_chains(
     MALA and HMC adapt their step sizes. Langevin chains have the fixed step size `corrector_step` = 0.1.
 
     Args:
-      config: the configuration of a model with log densities at any noise level.
+      config: the configuration of a model that can sample at any number of noise levels: one with
+        --energy=exact, or one trained with --energy=preconditioned and --levels=continuous.
       workdir: the run's directory.
       request: what to draw for each row of the table.
       levels: values of T, the number of noise levels.
@@ -44,7 +45,7 @@ def sweep_chains(
       Paths of the files written, {label: path}; None on workers other than the first.
 
     Raises:
-      UserError: the extractor does not fit, or there is no undamaged checkpoint.
+      UserError: the feature extractor does not fit the images, or there is no undamaged checkpoint.
     """
     config = config.replace(sampling_steps=(), langevin_rule='plain')
     rows = rows_of(levels, correctors, steps)

@@ -37,9 +37,9 @@ class Budget:
 
     Attributes:
       minutes: time limit of the command; 0: no limit. Each command measures at least one setting.
-      settings: number of settings to measure, with those of earlier commands; 0: no limit.
-      gradients: largest number of gradients per image of a setting; 0: no limit. The run's own sampler may
-        have more.
+      settings: largest number of settings to measure, including those of earlier commands; 0: no limit.
+      gradients: largest number of gradients per image of a setting; 0: no limit. The run's own sampler is
+        measured even if it needs more.
     """
 
     minutes: float = 0.0
@@ -50,10 +50,11 @@ class Budget:
 def tune_sampler(
     config: Config, workdir: str, request: SampleRequest, budget: Budget
 ) -> dict[str, str] | None:
-    """Measures samplers of a trained model by a Pareto local search, and stores the best one.
+    """Searches for a sampler of a trained model that needs few gradients, and stores the best with the run.
 
-    The search trades the number of gradients per image against the Fréchet distance. A search that was ended
-    or interrupted before continues after the settings that it has measured.
+    The search trades the number of gradients per image against the Fréchet distance. It measures samplers
+    similar to the best trade-offs found so far (Pareto local search). A later call continues the search. The
+    stored sampler is used with --sampler=tuned.
 
     Args:
       config: the configuration of the run; its sampler is the first to be measured.
@@ -66,8 +67,8 @@ def tune_sampler(
       first.
 
     Raises:
-      UserError: there is no undamaged checkpoint, the extractor does not fit, or the samples of the run's own
-        sampler are not finite.
+      UserError: there is no undamaged checkpoint, the feature extractor does not fit the images, or the
+        samples of the run's own sampler are not finite.
     """
     with devices.strategy().scope():
         _, step = checkpoint.load_model(workdir, config, request.step)

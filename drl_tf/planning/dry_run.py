@@ -31,8 +31,8 @@ def show(config: Config, asked: cluster.Devices, count: int, as_json: bool = Fal
         of text.
 
     Raises:
-      UserError: the energies are exact and need no training, the devices cannot share the batch evenly, or
-        `count` is 0 for a TPU.
+      UserError: the model has --energy=exact and so is not trained, the devices cannot share the batch
+        evenly, or `count` is 0 for a TPU.
     """
     if config.network.energy == 'exact':
         raise UserError('--energy=exact is not trained: there is no step that --dry_run could count')

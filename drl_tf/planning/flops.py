@@ -53,7 +53,7 @@ def cost(model: RecoveryLikelihood) -> dict[str, int]:
 def gradients(config: Config) -> int:
     """Returns how many gradients of the energy sampling one image takes.
 
-    Guidance, which would double it, and the pilot run, which finds step sizes, are not counted.
+    Not counted are guidance, which doubles the number, and the pilot run, which finds step sizes.
 
     Args:
       config: the configuration to sample with.
@@ -71,7 +71,7 @@ def walk(config: Config) -> Schedule:
     """Returns the noise levels that sampling visits, as a `Schedule`, without building a model.
 
     Args:
-      config: the configuration; its option `sampling_levels` is the number of levels to visit.
+      config: the configuration; its option `sampling_levels` is the number of levels to visit, 0: all.
 
     Examples:
       >>> from drl_tf.config.config import Config

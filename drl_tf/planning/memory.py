@@ -122,7 +122,7 @@ def _activations_per_image(model: RecoveryLikelihood) -> float:
 
 
 def chain_bytes_per_image(model: RecoveryLikelihood) -> float:
-    """Predicts the largest number of bytes per image that a Langevin step of a model stores."""
+    """Predicts the peak memory of a Langevin step of a model, in bytes per image."""
 
     def chain(y: tf.Tensor) -> tf.Tensor:
         prepared = model.network.prepare(*_inputs())
@@ -137,11 +137,11 @@ def _inputs() -> tuple[np.ndarray, np.ndarray]:
 
 
 def peak(function: Callable[[tf.Tensor], Any], image_shape: tuple[int, ...]) -> float:
-    """Predicts the largest number of bytes per image that XLA stores at any time in a function.
+    """Predicts the peak memory of a function that XLA compiles, in bytes per image.
 
-    The prediction assumes that operations run in the order of the graph, that fused operations store nothing,
-    and that a tensor of which only the sign is needed later may be stored in one byte per number. Weights and
-    their gradients do not count.
+    The prediction assumes that operations run in the order of the graph, and that fused operations store
+    nothing. It counts one byte per number for a tensor of which only the signs are needed later, such as the
+    input of a ReLU for its gradient. Weights and their gradients do not count.
 
     Args:
       function: callable that maps images, float32 [n, H, W, C], to a tensor or a list of tensors. It is
