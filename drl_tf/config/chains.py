@@ -20,7 +20,8 @@ def corrector_of(config: Config) -> str:
 
     Returns:
       'none' (no chains), 'langevin', 'mala' (Langevin steps with acceptance) or 'hmc' (Hamiltonian Monte
-      Carlo): the option `corrector`, or for 'auto' the default for this model.
+      Carlo). The option `corrector` decides. Its value 'auto' gives 'none' if `mcmc_steps` is 0; else 'mala'
+      if `energy` is 'preconditioned' or 'exact', and `proposal` is 'tweedie'; else 'langevin'.
     """
     options = config.diffusion
     if config.sampling.corrector != 'auto':
@@ -35,9 +36,10 @@ def negatives_of(config: Config) -> str:
     """Returns the kind of chains that draw negatives (samples of the model) in training.
 
     Returns:
-      For energy='preconditioned' with objective='contrastive' or contrastive > 0: 'mala', 'hmc' or
-      'langevin', as the option `contrastive_corrector` says, but 'langevin' if mcmc_steps is 0. Otherwise
-      'none', also for energy='paper', where the option `contrastive_corrector` has no effect.
+      With energy='preconditioned' and negatives in training (objective='contrastive' or contrastive > 0), the
+      option `contrastive_corrector`: 'mala', 'hmc' or 'langevin'. If `mcmc_steps` is 0, the chains have no
+      steps, and the result is always 'langevin'. 'none' without negatives, and for energy='paper', where
+      `contrastive_corrector` has no effect because there is only one kind of chains.
     """
     options = config.training
     contrasts = options.contrastive or options.objective == 'contrastive'
@@ -47,10 +49,10 @@ def negatives_of(config: Config) -> str:
 
 
 def has_units(config: Config) -> bool:
-    """Returns whether step sizes of chains in sampling are relative to the curvature of the log density.
+    """Returns whether step sizes in sampling are set relative to the curvature of the log density.
 
-    This is so for mala and hmc, and if the option `corrector_step` is set. Otherwise, the step sizes are
-    those of the noise schedule, as in the paper.
+    True for the correctors 'mala' and 'hmc', and for 'langevin' if the option `corrector_step` is set.
+    Otherwise, the noise schedule sets the step sizes, as in the paper.
     """
     return corrector_of(config) in _ADJUSTED or config.sampling.corrector_step > 0
 
@@ -80,7 +82,10 @@ def has_any_level(config: Config) -> bool:
 
 
 def check_sweep(config: Config, correctors: Sequence[str]) -> None:
-    """Checks that --mode=sweep_chains can vary the levels and chains of a model; raises UserError if not.
+    """Checks that --mode=sweep_chains can run; raises UserError if not.
+
+    The mode compares numbers of noise levels and kinds of chains, so the model must be able to sample at any
+    noise level.
 
     Args:
       config: the configuration of the model.

@@ -32,17 +32,23 @@ def check(config: Config) -> None:
 
 
 def likelihood_method(config: Config) -> str:
-    """Returns the default --method of --mode=likelihood: 'direct', if the model allows it, else 'ais'."""
+    """Returns the default --method of --mode=likelihood, 'direct' or 'ais'; both estimate log Z.
+
+    'direct' estimates log Z from noisy images. It is the default of models trained with
+    --energy=preconditioned and --levels=continuous. 'ais' estimates log Z by annealing. It is the default of
+    all other models.
+    """
     learnt = config.network.energy == 'preconditioned' and config.training.levels == 'continuous'
     return 'direct' if learnt else 'ais'
 
 
 def check_likelihood(config: Config, method: str) -> None:
-    """Checks --method of --mode=likelihood; raises UserError for 'direct' if the model does not allow it.
+    """Checks that a model allows a --method of --mode=likelihood; raises UserError if not.
 
     Args:
       config: the configuration of the model.
-      method: 'direct', which needs preconditioned energies trained with --levels=continuous, or 'ais'.
+      method: 'direct' (log Z from noisy images), which needs --energy=preconditioned and --levels=continuous,
+        or 'ais' (log Z by annealing), which is always accepted here.
     """
     if method != 'direct':
         return
@@ -56,7 +62,9 @@ def check_likelihood(config: Config, method: str) -> None:
 
 
 def check_energies(config: Config, mode: str) -> None:
-    """Checks that the energy of an image depends on it alone; raises UserError for batch normalisation.
+    """Checks that the energy of an image does not depend on other images; raises UserError if it does.
+
+    With batch normalisation (--norm=batch), the energy of an image depends on all images of the batch.
 
     Args:
       config: the configuration of the model.
@@ -69,7 +77,10 @@ def check_energies(config: Config, mode: str) -> None:
 
 
 def check_exportable(config: Config) -> None:
-    """Checks that a model can be exported; raises UserError for batch normalisation."""
+    """Checks that a model can be exported; raises UserError for batch normalisation (--norm=batch).
+
+    With batch normalisation, the result for an image would depend on the other images of the same request.
+    """
     if config.network.norm == 'batch':
         raise UserError(
             '--norm=batch cannot be exported: each image would depend on the other images of its request'
@@ -77,7 +88,12 @@ def check_exportable(config: Config) -> None:
 
 
 def check_classes(config: Config, classes: Iterable[int]) -> None:
-    """Checks that a model has the given classes, numbers from 0; raises UserError if not."""
+    """Checks that a model has all the classes that a user asks for; raises UserError if not.
+
+    Args:
+      config: the configuration of the model.
+      classes: the class numbers to check; the first class of a model is 0.
+    """
     count = config.data.num_classes
     for wanted in classes:
         if not count:
@@ -87,7 +103,9 @@ def check_classes(config: Config, classes: Iterable[int]) -> None:
 
 
 def check_replicas(config: Config, replicas: int) -> None:
-    """Checks that several devices can share a batch; raises UserError for batch normalisation.
+    """Checks that `replicas` devices can share a batch; raises UserError if not.
+
+    With batch normalisation, the images of a batch depend on each other, so one device must have them all.
 
     Args:
       config: the configuration of the model.
@@ -111,7 +129,8 @@ def check_extractor(data: Data, name: str, inception: str) -> None:
 
     Args:
       data: options of the dataset, with its image size and channels.
-      name: name or path of the extractor; '': the default for the dataset.
+      name: 'inception', 'digits_classifier', 'efficientnet_lite0', or the path of a SavedModel or a `.keras`
+        file; '': the default for the dataset.
       inception: the value of --inception, the directory of an Inception network as a SavedModel; '': none.
 
     Raises:
@@ -216,13 +235,14 @@ def _check_steps(config: Config) -> None:
 
 
 def steps_at_once(values: Mapping[str, Any]) -> int:
-    """Returns the largest divisor of `steps_per_execution` that divides `train_steps` and all `..._every`.
+    """Returns how many training steps to run per execution: `steps_per_execution`, lowered if necessary.
 
-    The divisor is the number of steps per execution to use: training stops, logs and saves only between
-    executions.
+    Training stops, logs and saves only between executions. The result is therefore the largest divisor of
+    `steps_per_execution` that also divides `train_steps`, `log_every`, `checkpoint_every`, `grid_every` and
+    `evaluate_every`. A 0 among them changes nothing.
 
     Args:
-      values: {option: value}, with `steps_per_execution`, `train_steps` and the options named `..._every`.
+      values: {option: value}, with these six options; others are ignored.
 
     Examples:
       >>> periods = dict(log_every=100, checkpoint_every=1000, grid_every=0, evaluate_every=0)

@@ -61,7 +61,7 @@ class Config:
 
     @property
     def steps_by_level(self) -> list[int]:
-        """Number of chain steps at each of the T noise levels, the option `mcmc_steps`, [T]."""
+        """Number of chain steps at each of the T noise levels, lowest noise first, from `mcmc_steps`."""
         steps = self.diffusion.mcmc_steps
         if len(steps) == 1:
             return list(steps) * self.diffusion.num_levels
@@ -69,7 +69,10 @@ class Config:
 
     @property
     def sampling_steps_by_level(self) -> list[int]:
-        """Number of chain steps in sampling at each level: `sampling_steps` if given, else `mcmc_steps`."""
+        """Number of chain steps in sampling at each of the T noise levels, lowest noise first.
+
+        They come from the option `sampling_steps` if it is given, else from `mcmc_steps`.
+        """
         steps = self.sampling.sampling_steps
         if not steps:
             return self.steps_by_level
@@ -80,7 +83,8 @@ class Config:
         """Kind of the chains that draw negatives (samples of the model) in training.
 
         With energy='preconditioned' it is 'langevin', 'mala' (Langevin steps with acceptance) or 'hmc'
-        (Hamiltonian Monte Carlo). It is 'none' with other energies, or if training uses no negatives.
+        (Hamiltonian Monte Carlo). It is 'none' if training uses no negatives, and for energy='paper', where
+        there is only one kind of chains.
         """
         return chains.negatives_of(self)
 
@@ -148,7 +152,7 @@ class Config:
         return cls(**{name: types[name](**_tuples(values)) for name, values in stored.items()})
 
     def portable(self) -> 'Config':
-        """Returns a copy without local paths and evaluation options, to publish with a model."""
+        """Returns a copy without local paths and with default evaluation options, to publish with a model."""
         return dataclasses.replace(self.replace(data_dir='', manual_dir=''), evaluation=Evaluation())
 
     def differences(self, other: 'Config', compared: Callable[[dataclasses.Field[Any]], bool]) -> list[str]:
@@ -180,16 +184,20 @@ def exists(workdir: str | os.PathLike[str]) -> bool:
 
 
 def groups() -> tuple[Any, ...]:
-    """Returns the dataclass field of each group in `Config`: `name` is 'data' and so on, `type` its class."""
+    """Returns the dataclass fields of `Config`, one for each group of options.
+
+    The `name` of a field is the name of the group, such as 'data'. Its `type` is the dataclass of the group,
+    such as `Data`, whose own fields are the options.
+    """
     return dataclasses.fields(Config)
 
 
 def measured(config: Config) -> dict[str, Any]:
-    """Returns the options whose values training measures on its images, such as their mean.
+    """Returns the options that training fills in after looking at its images, such as their mean.
 
     Returns:
       {'data_mean': mean of each channel, 'data_std': standard deviation of the pixels, 'exact_images': number
-      of training images with --energy=exact}.
+      of images that define the density of --energy=exact, 0 for other energies}.
 
     Examples:
       >>> from drl_tf.config.config import Config, measured

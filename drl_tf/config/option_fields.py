@@ -37,12 +37,12 @@ def option(
     Args:
       default: the default value.
       help_text: one or two sentences for --help.
-      low: smallest allowed number, of each number in a tuple; None: no bound.
-      high: largest allowed number, of each number in a tuple; None: no bound.
+      low: smallest allowed number, alone or in a tuple; None: no bound.
+      high: largest allowed number, alone or in a tuple; None: no bound.
       choices: the allowed values; None: all.
-      changes: when the value may differ from the one stored with the run: 'never'; 'resume' (when the same
-        training resumes); 'sampling' (in modes that use a trained model); 'scores' (always; it changes scores
-        of samples, but not the samples); or 'always'.
+      changes: when the user may give another value than the one stored with the run: 'never'; 'resume' (when
+        the same training resumes); 'sampling' (in modes that use a trained model); 'always'; or 'scores'
+        (also always; marks options that change scores of samples, but not the samples).
 
     Example:
       channels: int = option(128, 'Channels at the first resolution.', low=4, high=1024)

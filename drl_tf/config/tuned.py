@@ -30,10 +30,11 @@ OPTIONS = (
 
 
 def options_of(config: Config) -> dict[str, Any]:
-    """Returns the options that decide how a configuration samples, {option: value}, to compare samplers.
+    """Returns the options that decide how a configuration samples, {option: value}.
 
-    The options are those in `OPTIONS`. Equal samplers have equal options: equal numbers of chain steps at all
-    noise levels become one number, and the corrector 'auto' becomes the kind of chains that it stands for.
+    They are written in a standard form, so that two samplers can be compared by `==`: equal numbers of chain
+    steps at all noise levels become one number, and the corrector 'auto' becomes the kind of chains that it
+    stands for.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -49,12 +50,12 @@ def options_of(config: Config) -> dict[str, Any]:
 
 
 def save(workdir: str | os.PathLike[str], options: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
-    """Writes the options of a sampler, and what was measured of it, to a file; returns the path.
+    """Writes the options and the measurements of a sampler to a file in a workdir; returns its path.
 
     Args:
-      workdir: the run's directory, in which the file will be.
-      options: {option: value}, from `options_of`.
-      measured: what was measured of the sampler, {name: JSON value}.
+      workdir: the run's directory.
+      options: {option: value}, as `options_of` returns them for a configuration.
+      measured: measurements to store with the options, {name: JSON value}, such as {'gradients': 300}.
     """
     path = os.path.join(workdir, FILE_NAME)
     write_json(path, {'options': dict(options), 'measured': dict(measured)})
@@ -92,7 +93,9 @@ def with_tuples(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def said(options: Mapping[str, Any]) -> str:
-    """Formats options of a sampler, {option: value}, for a command line; empty ones and 0 are left out.
+    """Formats options of a sampler, {option: value}, as flags of the command line.
+
+    Options whose value is 0 or an empty tuple are left out.
 
     Examples:
       >>> said({'num_levels': 6, 'mcmc_steps': (3, 1), 'sampling_steps': (), 'corrector_step': 0.1})

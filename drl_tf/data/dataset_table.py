@@ -46,7 +46,11 @@ def find_spec(name: str) -> DatasetSpec:
 
 
 def is_own(name: str) -> bool:
-    """Returns whether a dataset is the user's choice, not built in: files, 'tfds:NAME' or a function."""
+    """Returns whether a dataset is not built in, so that its contents are known only when it is opened.
+
+    True for names such as 'folder', 'npz:FILE', 'tfds:NAME' or 'hf:NAME', and for registered functions. False
+    for built-in datasets such as 'digits'.
+    """
     return find_spec(name).num_classes == -1
 
 
@@ -71,13 +75,14 @@ def file_name(name: str) -> str:
 
 
 def resolve(data: config.Data) -> config.Data:
-    """Fills in the image size, the channels and the number of classes where the user has not set them.
+    """Fills in the image size, the channels and the number of classes where they are left to the dataset.
 
     The values come from the description of the dataset, or else from the data. For `--dataset=KIND:PATH`,
-    such as folder:DIR, the option `data_dir` becomes PATH.
+    such as folder:DIR, `dataset` becomes KIND and the option `data_dir` becomes PATH.
 
     Args:
-      data: options of the dataset, of which `image_size`, `image_channels` and `num_classes` may be unset.
+      data: options of the dataset. Filled in are `image_size` and `image_channels` if they are 0, and
+        `num_classes` if it is -1; num_classes=0 stays, for a model without classes.
 
     Returns:
       The options with these values.

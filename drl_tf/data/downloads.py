@@ -85,8 +85,9 @@ def gather(
 ) -> dict[str, str]:
     """Finds archives in --manual_dir or among earlier downloads, and downloads the others.
 
-    An interrupted download resumes from `<name>.part`. A download fails if the server does not answer within
-    3 seconds, sends nothing for 20 seconds, or sends less than 1 MiB in each of three connections.
+    An interrupted download resumes from `<name>.part`. A connection is given up after 20 seconds of silence,
+    and another one continues. A download fails if the server does not answer within 3 seconds at the start,
+    or if three connections in a row bring less than 1 MiB each.
 
     Args:
       archives: the archives that are needed.
@@ -114,7 +115,7 @@ def gather(
 
 
 def download(url: str, path: str) -> None:
-    """Downloads a file whose size and checksum are unknown from `url` to `path`.
+    """Downloads the file at `url` to `path`, without a check of its size or checksum.
 
     Raises:
       UserError: the server does not answer within 3 seconds, sends no file, or breaks off.
@@ -131,7 +132,7 @@ def download(url: str, path: str) -> None:
 
 
 def check_room(directory: str, size: int, what: str) -> None:
-    """Raises UserError if the disk of a directory has less than `size` bytes free; `what` names their use."""
+    """Raises UserError if the disk of `directory` lacks `size` bytes for `what`, such as 'the downloads'."""
     free = shutil.disk_usage(directory).free
     if size > free:
         raise UserError(

@@ -81,7 +81,8 @@ def find_font(manual_dir: str | None = None) -> pathlib.Path:
     """Returns the path of the font file `NotoColorEmoji.ttf`.
 
     Args:
-      manual_dir: a directory to search before that of Debian's package; None: search that one only.
+      manual_dir: a directory to search first, before Debian's font directory; None: only Debian's font
+        directory is searched.
 
     Raises:
       UserError: the font is in neither directory.
@@ -99,16 +100,18 @@ def find_font(manual_dir: str | None = None) -> pathlib.Path:
 def read_font(path: str | os.PathLike[str]) -> tuple[list[str], np.ndarray, list[set[int]]]:
     """Reads the distinct colour pictures of a font (the PNG files in its table CBDT).
 
-    In the font, one or more sequences of Unicode code points show the same picture. Left out are pictures
-    with a skin tone, flags, and pieces that are no emoji by themselves (digits, `#`, `*`, hair).
+    Several sequences of Unicode code points may show the same picture of the font. Left out are pictures with
+    a skin tone, flags, and pieces that are no emoji by themselves (digits, `#`, `*`, hair).
 
     Args:
       path: a TrueType font.
 
     Returns:
-      names: for each picture, its first sequence of code points as hexadecimal numbers ('1F408-200D-2B1B').
+      names: for each picture, the smallest sequence of code points that shows it, as hexadecimal numbers
+        ('1F408-200D-2B1B').
       pictures: on white, centred, uint8 [N, 136, 136, 3].
-      subjects: for each picture, the set of code points that say what it shows; for people {0x1F9D1}.
+      subjects: for each picture, the set of code points that say what it shows; {0x1F9D1} (person) if it
+        shows only people.
 
     Raises:
       UserError: the file is damaged, or is not a font with such pictures.

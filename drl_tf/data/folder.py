@@ -21,20 +21,21 @@ def open_data(data: config.Data) -> Opened:
     """Opens a directory of pictures; the pictures are in the order of their paths.
 
     If the directory has a folder `train` and a folder `test`, `validation` or `val`, these are the splits.
-    The folders below the directory (or below the splits) are the classes. If a table of labels is given, it
-    lists the class of each picture; pictures that it does not list are left out.
+    The folders directly below the directory (or below the splits) are the classes. If some picture is in none
+    of these folders, there are no classes. A table of labels replaces the folders as classes; pictures that
+    it does not list are left out.
 
     Args:
-      data: options of the dataset; `data_dir` is the directory, `labels_file` the path of a table of labels
-        or ''.
+      data: options of the dataset; `data_dir` is the directory. `labels_file` is the path of a table of
+        labels, a CSV or JSONL file with `file_name` (relative to the directory) and `label`, or ''.
 
     Returns:
       The training and the test pictures, and their classes. The test pictures are None if the data have no
       test split.
 
     Raises:
-      UserError: a directory is missing or cannot be read, there is no picture, or the table of labels is
-        missing or damaged.
+      UserError: a directory is missing or cannot be read; there is no picture; the table of labels is missing
+        or damaged; or the option `num_classes` is -1, and a picture is in no folder of a class.
     """
     directory = data.data_dir
     place = f'--data_dir={directory}'

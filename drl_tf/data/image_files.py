@@ -26,8 +26,10 @@ _THREADS = 4
 def count(path: str) -> int:
     """Returns the number of images in an array file (`.npy`, `.npz`) or a directory of pictures.
 
+    Pictures in sub-directories count too.
+
     Raises:
-      UserError: there are none.
+      UserError: there are no images, or the array file is missing, damaged or of another kind.
     """
     if os.path.isdir(path):
         return len(_find(path))
@@ -167,13 +169,14 @@ def picture(path: str, image_shape: tuple[int, ...]) -> np.ndarray:
 
     Args:
       path: the file.
-      image_shape: the required (H, W, C).
+      image_shape: the required (H, W, C). Grey pictures are accepted for C = 3. Colour pictures are accepted
+        for C = 1 if all their pixels are grey.
 
     Returns:
       uint8 [H, W, C].
 
     Raises:
-      UserError: the file is damaged or has another shape.
+      UserError: the file is damaged, is partly transparent, or has another size or kind of pixels.
     """
     with _readable(path):
         if not os.path.isfile(path):

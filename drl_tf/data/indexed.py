@@ -23,7 +23,7 @@ _CHECKED_AT_ONCE = 256
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """The N usable images of a split of the user's data, in the order of the data; `len` gives N.
+    """The N images of a split of the user's data, in order and without broken ones; `len` gives N.
 
     Attributes:
       images: the images, uint8 [N, H, W, C]; None if they do not fit in memory.
@@ -43,7 +43,10 @@ class Split:
 
     @property
     def labels(self) -> np.ndarray:
-        """The class of each image from 0, or -1 for no class, int32 [N]; 0 for a model without classes."""
+        """The class of each image from 0, or -1 for no class, int32 [N].
+
+        If the model or the data have no classes, all entries are 0.
+        """
         if not self.data.num_classes or self.pictures.labels is None:
             return np.zeros(len(self), np.int32)
         return self.pictures.labels[self.rows]

@@ -58,8 +58,8 @@ class Opened:
 def number_classes(values: Sequence[object], place: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """Turns the labels of pictures, words or numbers, into class numbers.
 
-    If all labels are whole numbers from 0, they are the classes; the label -1 means no class. Otherwise,
-    class i is the i-th label in alphabetical order.
+    If all labels are whole numbers from 0, they are the class numbers; the label -1 means no class. Otherwise
+    the distinct labels are sorted alphabetically, and the position of a label, from 0, is its class number.
 
     Args:
       values: a label for each of N pictures.
@@ -95,7 +95,9 @@ def number_classes(values: Sequence[object], place: str) -> tuple[np.ndarray, tu
 
 
 def warn_of_unlabelled(labels: np.ndarray | None, place: str, split: str) -> None:
-    """Warns if pictures of a split have no class: they train only the density of all classes together.
+    """Warns if some pictures of a split have no class.
+
+    A model with classes uses such pictures only to learn the density of all classes together.
 
     Args:
       labels: class of each picture, -1 for no class, int [N]; None: no warning.

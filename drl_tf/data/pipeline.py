@@ -66,7 +66,8 @@ def training_images(
       seed: int below 2^31.
       first_step: number of batches that were used before.
       rows: slice of each batch to return, such as the part of one worker; other images are not decoded.
-      at_once: number of images in each element of the result, such as those of one device; None: all `rows`.
+      at_once: number of images in each element of the result. A divisor of the number of `rows` cuts each
+        batch into equal elements, such as one for each device. None: an element has all images of `rows`.
 
     Returns:
       Dataset of images, float32 [at_once, H, W, C] in [-1, 1]; if `data.num_classes` is not 0, of pairs
@@ -151,12 +152,12 @@ def image_batches(data: config.Data, split: str, limit: int | None = None) -> It
 
 
 def noisy_set(data: config.Data) -> tuple[np.ndarray, np.ndarray]:
-    """Loads the training images for --energy=exact, a model that is computed from them, not trained.
+    """Loads the images for --energy=exact, the exact log density of noisy training images.
 
-    The mirror image of each image is added if training on this dataset mirrors images at random.
+    If training on this dataset mirrors images at random, each image is followed by its mirror image.
 
     Args:
-      data: options of the dataset; `exact_images` is the largest number to load, 0 for all.
+      data: options of the dataset; `exact_images` is the largest N to return, mirror images included; 0: all.
 
     Returns:
       Images, uint8 [N, H, W, C], and labels, int32 [N]: class + 1, or 0 for no class.

@@ -11,14 +11,14 @@ from drl_tf.data.opened import Opened, Pictures, count_classes
 
 
 def open_data(data: config.Data) -> Opened:
-    """Opens the registered dataset of `--dataset=python:NAME`: calls the user's function for both splits.
+    """Opens a dataset that the user has registered: calls the user's function for both splits.
 
     Args:
-      data: options of the dataset.
+      data: options of the dataset; `dataset` is the registered name, or 'python:' and this name.
 
     Returns:
-      The training and the test pictures, and their classes. The test pictures are None if the data have no
-      test split.
+      The training and the test pictures, and their classes. The test pictures are None if the function
+      returns None for the test split.
 
     Raises:
       UserError: no function has this name, or it raises an error or returns something other than images

@@ -46,7 +46,7 @@ def register_dataset(name: str, *, image_size: int = 0, flip: bool = False) -> C
       flip: whether training mirrors images at random, left to right.
 
     Raises:
-      UserError: another dataset has the name, or the name contains a colon.
+      UserError: the name is empty, contains a colon, or is the name of a built-in dataset.
 
     Examples:
       >>> from drl_tf.data import registry

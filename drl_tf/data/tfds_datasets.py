@@ -39,8 +39,8 @@ def open_builder(data: config.Data) -> tfds.core.DatasetBuilder:
         of classes.
 
     Raises:
-      UserError: the dataset is damaged; or it is missing, and cannot be downloaded (this fails within
-        seconds) or prepared.
+      UserError: the dataset is damaged; or it is not on disk, and cannot be downloaded or prepared. Without a
+        connection to the server, this error comes within seconds.
     """
     if dataset_table.find_spec(data.dataset).source == 'tfrecords':
         builder = tfds_features.prepared_builder(data.data_dir)
@@ -71,10 +71,11 @@ def _prepared(data: config.Data) -> tfds.core.DatasetBuilder:
 
 
 def split_name(builder: tfds.core.DatasetBuilder, data: config.Data, split: str) -> str:
-    """Returns the tensorflow-datasets name of a split, such as 'train[:950]'.
+    """Returns the tensorflow-datasets name of the training or the test split, such as 'train[:950]'.
 
-    If a dataset chosen by `--dataset=tfds:NAME` has no split `test` or `validation`, the last twentieth of
-    its training split is held out.
+    The descriptions of built-in datasets name both splits. Other datasets are trained on the split `train`,
+    or else the first one, and tested on `test` or `validation`. If they have neither, the last twentieth of
+    the training split is held out.
 
     Args:
       builder: builder of a prepared dataset.

@@ -87,15 +87,15 @@ def prepared_builder(directory: str) -> tfds.core.DatasetBuilder:
 def image_feature(builder: tfds.core.DatasetBuilder, place: str) -> str:
     """Returns the name of the feature that holds the pictures.
 
-    Only features of type `Image`, uint8, at the top level count. If there are several, the order of
-    preference is: `image`; the input for supervised learning; the first in the alphabet.
+    Only features of type `Image`, uint8, at the top level count. If there are several, `image` is preferred;
+    else the input in the dataset's `supervised_keys`; else the first in the alphabet.
 
     Args:
       builder: builder of the dataset.
       place: the option that names the dataset, such as '--dataset=tfds:mnist', for the message.
 
     Raises:
-      UserError: there is no such feature; the message names features of this type within others.
+      UserError: there is no such feature. If pictures are nested in other features, the message names them.
     """
     features = builder.info.features
     found = [name for name in _names(features) if _is_image(features[name])]
@@ -113,8 +113,11 @@ def image_feature(builder: tfds.core.DatasetBuilder, place: str) -> str:
 def label_feature(builder: tfds.core.DatasetBuilder) -> str | None:
     """Returns the name of the feature that holds the classes; None if there is none.
 
-    Only features of type `ClassLabel` count. The order of preference is: `label`; the target for supervised
-    learning; the only such feature. If none of these exists, the result is None.
+    Only features of type `ClassLabel` count. `label` is preferred; else the target in the dataset's
+    `supervised_keys`; else the only such feature. If there are several others, the result is None.
+
+    Args:
+      builder: builder of the dataset.
     """
     features = builder.info.features
     found = [name for name in _names(features) if isinstance(features[name], tfds.features.ClassLabel)]

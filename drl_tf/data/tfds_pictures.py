@@ -89,15 +89,16 @@ def broken(builder: tfds.core.DatasetBuilder, split: str, data: config.Data) -> 
 
 
 def usable_parts(files: Sequence[Any], found: dict[str, str]) -> list[FilePart]:
-    """Converts positions in TFRecord files so that they count only records whose pictures can be decoded.
+    """Returns which records of TFRecord files belong to a split, counted without broken pictures.
 
     Args:
       files: the file instructions of a split of tensorflow-datasets, with the attributes `filename`, `skip`
-        and `take`, which count all records.
+        and `take`: of each file, the split has `take` records after the first `skip`. Both numbers count all
+        records, also those of broken pictures.
       found: {identifier `tfds_id` of an example that cannot be decoded: reason}, from `broken`.
 
     Returns:
-      One `FilePart` for each of `files`.
+      For each of `files`, a `FilePart`, whose `skip` and `take` do not count broken pictures.
     """
     parts = []
     for file in files:
