@@ -109,8 +109,8 @@ def chosen(devices: Devices) -> str:
       devices: the options that choose the devices.
 
     Returns:
-      'one', 'mirrored', 'multi_worker' or 'tpu'; or 'auto': 'mirrored' if this machine has several GPUs, else
-      'one'.
+      'one', 'mirrored', 'multi_worker', 'tpu' or 'auto'. With 'auto', `devices.created` decides: a mirrored
+      strategy if this machine has several GPUs, else one device.
 
     Raises:
       UserError: the options contradict TF_CONFIG or each other.

@@ -36,11 +36,12 @@ def set_up(deterministic: bool, devices: cluster.Devices | None = None, splits: 
     Args:
       deterministic: whether TensorFlow uses only operations that give the same bits each time.
       devices: the options that choose the devices; None: the defaults.
-      splits: whether each core computes its own part of a batch (`core.batch_parts`), if this process has
-        one CPU and no accelerator.
+      splits: whether to give each core of the CPU its own part of a batch; ignored if this process has an
+        accelerator or shares the work with other devices or workers.
 
     Raises:
-      UserError: the TPU is unknown or cannot be reached, or --cpu_split=yes is not possible.
+      UserError: the TPU is unknown or cannot be reached, the options contradict each other, or they demand
+        to split batches (--cpu_split=yes) where this is not possible.
       WorkerLost: the workers do not connect in time.
     """
     devices = devices or cluster.Devices()
@@ -79,7 +80,11 @@ def created(wanted: str, devices: cluster.Devices, workers: cluster.Workers) -> 
     Args:
       wanted: name of the strategy, a result of `cluster.chosen`.
       devices: the options that choose the devices.
-      workers: the workers that TF_CONFIG names.
+      workers: the workers that TF_CONFIG names. For 'multi_worker', the call waits until all have started.
+
+    Raises:
+      UserError: the TPU is unknown or cannot be reached.
+      WorkerLost: the workers do not connect in time.
     """
     if wanted == 'tpu':
         return _tpu(devices)
@@ -186,7 +191,7 @@ def surroundings(deterministic: bool) -> dict[str, Any]:
     The names include 'device', 'replicas' (how many devices train together) and 'tensorflow' (its version).
 
     Args:
-      deterministic: whether operations are deterministic; the result has this value as 'deterministic'.
+      deterministic: whether operations are deterministic; becomes the entry 'deterministic' of the result.
     """
     threads = tf.config.threading.get_intra_op_parallelism_threads()
     return {

@@ -53,12 +53,12 @@ def over_replicas(function: Run) -> Run:
 class OverWorkers:
     """Runs a function of images on all workers, although only the chief (the first worker) has the images.
 
-    All workers call `led` together. The function that `led` gets runs on the chief, and calls `run`; in each
-    such call, every worker computes a part of the images.
+    All workers call the method `led`, and pass it a function, which only the chief executes. Whenever this
+    function calls the method `run` with images, every worker computes a part of them.
 
     Args:
       run: callable that maps images, uint8 [n, H, W, C], to a tuple, each entry of which is a float32 array
-        [n, ...] or None.
+        [n, ...] or None. Every worker calls it with its part of the images.
 
     Example:
       spread = OverWorkers(features)
@@ -86,7 +86,10 @@ class OverWorkers:
         return workers.everywhere(self._follow)
 
     def run(self, images: np.ndarray) -> tuple[Any, ...]:
-        """Calls the constructor's `run`: on all workers inside `led`, else in this process alone.
+        """Applies the callable `run` of the constructor to images.
+
+        In a function that `led` executes, all workers share the images. Elsewhere, this process computes
+        all of them.
 
         Args:
           images: uint8 [n, H, W, C].

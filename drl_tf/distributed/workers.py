@@ -32,7 +32,7 @@ _by_itself: list[bool] = []
 
 
 def count() -> int:
-    """Returns how many workers now run together: 1 in a function that `by_chief` calls, else all."""
+    """Returns how many workers run together now: 1 while the chief works alone (in `by_chief`), else all."""
     is_shared = isinstance(devices.strategy(), tf.distribute.MultiWorkerMirroredStrategy)
     return cluster.workers().count if is_shared and not _by_itself else 1
 
@@ -109,12 +109,12 @@ def _alone(is_alone: bool) -> Iterator[None]:
 
 
 def together() -> contextlib.AbstractContextManager[None]:
-    """Context manager: within it, the chief exchanges messages with all workers even inside `by_chief`."""
+    """Context manager for a function that `by_chief` calls: in it, the chief can again reach all workers."""
     return _alone(False)
 
 
 def told_array(array: np.ndarray | None) -> np.ndarray | None:
-    """Sends the chief's `array`, uint8 or None, to all workers, and returns it; the others must pass None."""
+    """Returns the chief's `array`, uint8 or None, on all workers; the other workers must pass None."""
     shape = exchange(None if array is None else array.shape)[0]
     if shape is None:
         return None
@@ -126,7 +126,7 @@ def told_array(array: np.ndarray | None) -> np.ndarray | None:
 
 
 def stacked(array: np.ndarray) -> np.ndarray:
-    """Concatenates arrays of all W workers, float32 [n, ...] each; returns float32 [W n, ...] everywhere."""
+    """Joins the arrays of all workers, float32 [n, ...] each, along axis 0; every worker gets the result."""
     return _rows(np.ravel(array)).reshape([-1, *array.shape[1:]])
 
 
@@ -158,7 +158,7 @@ class OnChief:
 
 
 def chief_first(function: Callable[[], Any]) -> None:
-    """Calls a function on the chief first, so that the other workers' calls find the files it has written."""
+    """Calls a function on the chief, and then on the other workers, which find the files that it wrote."""
     by_chief(function)
     everywhere(lambda: is_chief() or function())
 
@@ -167,7 +167,7 @@ def check_alike(*groups: dict[str, Any]) -> None:
     """Checks that all workers have the same options, except for `data_dir` and `manual_dir`.
 
     Args:
-      groups: options as JSON objects, {name: value}; a value may be such an object, but go no deeper.
+      groups: dicts of options, {name: JSON value}; a value may be a dict of options, but not of dicts.
 
     Raises:
       UserError: a worker has other options than the chief.
@@ -218,12 +218,12 @@ def _from_json(name: str, message: str, number: int) -> Exception:
 
 @contextlib.contextmanager
 def held(directory: str, flag: str = '--workdir') -> Iterator[None]:
-    """Context manager: the chief locks `directory` on a shared file system, and creates it if it is missing.
+    """Context manager: the chief creates `directory` if it is missing, and locks it against other runs.
 
     `flag` is the option that names the directory, for messages.
 
     Raises:
-      UserError: another run has locked it, or a worker does not see it.
+      UserError: another run has locked the directory, or a worker does not see it on its file system.
     """
     with entered_by_chief(files.held(directory, flag)):
         everywhere(lambda: _check_seen(directory, flag))
@@ -255,7 +255,7 @@ def of_each(strategy: tf.distribute.Strategy, values: Sequence[Any]) -> Any:
 
 
 def gathered(strategy: tf.distribute.Strategy, values: Any) -> np.ndarray:
-    """Returns, on every worker, the array that joins `values`, a tensor [n, ...] on each replica."""
+    """Joins `values` of `strategy.run`, a tensor [n, ...] per replica, to an array that every worker gets."""
     if count() == 1:
         return np.concatenate([part.numpy() for part in strategy.experimental_local_results(values)])
     return _gathered(values).numpy()

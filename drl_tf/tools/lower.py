@@ -80,14 +80,15 @@ def _path(variable: Any) -> str:
 
 
 def networks_of(model: Any, variables: Sequence[Any]) -> list[str | None]:
-    """Returns for each variable the name of the network of which it is a trainable weight.
+    """Returns, for each variable of a program, the network to which it belongs.
 
     Args:
       model: the model.
-      variables: the variables that its training step or its sampler uses.
+      variables: the variables that the model's training step or its sampler uses.
 
     Returns:
-      One name for each variable; None for one that is no trainable weight, such as those of the optimizer.
+      The name of a network for each variable, such as 'network' (trained weights) or 'ema_network' (their
+      averages). None for variables that are not trainable weights, such as the state of the optimizer.
     """
     names: dict[int, str] = {}
     for average, network in model.averages:
@@ -227,7 +228,11 @@ def _size(model: Any, program: str) -> dict[str, int]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Writes the programs that the command line names to files; returns the exit code, 0 if all succeeded."""
+    """Writes training steps and samplers to files, as the options say; returns the exit code, 0 for success.
+
+    Args:
+      argv: the words of the command line; None: `sys.argv[1:]`.
+    """
     options, words = _parser().parse_known_args(argv)
     try:
         check_writable(options.directory, '--directory')

@@ -112,14 +112,14 @@ def variables_of(function: Any, inputs: Sequence[Any]) -> list[Any]:
 def updates_of(text: str) -> list[tuple[int, int]]:
     """Returns which outputs of a StableHLO module are the new values of variables.
 
-    A module takes the variables as arguments, and returns their new values. To run it again, pass these
-    outputs as the arguments.
+    A module takes the values of the variables as arguments, and returns new values among its outputs. The
+    next call of the module needs these outputs as its arguments.
 
     Args:
-      text: the module, whose text marks such outputs.
+      text: the text of the module. Its attribute 'alias' says which output updates which argument.
 
     Returns:
-      Pairs (index of the output, index of the argument for the same variable).
+      One pair for each such output: (index of the output, index of the argument for the same variable).
 
     Examples:
       >>> alias = 'parameter_index = array<i64>, parameter_number = 4 : i64}, output_index = array<i64: 2>}'

@@ -19,13 +19,13 @@ def fill(
     """Copies signature and inputs from the body of a REST request to a `PredictRequest`.
 
     Args:
-      request: the request to fill; its model is already set.
+      request: the `PredictRequest` to fill; the caller has already set the name of the model.
       body: the body of the REST request, JSON.
       inputs_of: callable that maps the name of a signature to its inputs, {name: `TensorInfo`}.
 
     Returns:
-      True if the body has "instances" (one object per row); False if it has "inputs" (one tensor per input).
-      Pass this value to `answer` as `by_row`.
+      Whether the body lists its inputs row by row, as "instances"; False if it has one tensor per input, as
+      "inputs". The answer must have the same form: pass this value to `answer` as `by_row`.
 
     Raises:
       ValueError: the body is malformed.
@@ -105,8 +105,9 @@ def answer(outputs: Mapping[str, np.ndarray], by_row: bool) -> str:
 
     Args:
       outputs: {name of an output: array}.
-      by_row: True: the body has "predictions" (one object per row). False: it has "outputs" (one tensor per
-        output).
+      by_row: whether the answer goes row by row. True: the body has "predictions", a list with one object per
+        row, {name of an output: value}. False: it has "outputs", one object, {name of an output: tensor}. A
+        model with a single output answers with its values in place of such objects.
     """
     values = {name: _listed(name, array) for name, array in outputs.items()}
     if len(values) == 1:

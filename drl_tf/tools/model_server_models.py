@@ -153,10 +153,11 @@ class Model:
         self.failures: dict[int, str] = {}
 
     def poll(self) -> None:
-        """Loads the wanted versions that are new in the directory, and then drops those no longer wanted.
+        """Loads the wanted versions that are new in the directory, and then drops all unwanted ones.
 
-        The wanted versions are those that `config` names, or else the newest. The others are kept until a
-        wanted version is loaded. A version that cannot be loaded is not tried again.
+        Versions are wanted if `config` names them; if it names none, only the newest version is wanted. As
+        long as no wanted version is loaded, nothing is dropped, so that the model can still answer. A version
+        that cannot be loaded is not tried again.
         """
         base = pathlib.Path(self.config.base_path)
         wanted = self._wanted(base)
@@ -207,13 +208,13 @@ class Model:
         return self.versions[number]
 
     def status(self, number: int | None = None) -> status_pb2.GetModelStatusResponse:
-        """Returns whether versions are loaded or have failed to load, as the answer to a client.
+        """Returns the answer to a client who asks for the status of versions: loaded, or failed to load.
 
         Args:
-          number: number of the version; None: all versions, newest first.
+          number: the version; None: all versions, newest first.
 
         Raises:
-          Refused: there is no such version.
+          Refused: the server has never tried to load this version, or has dropped it.
         """
         response = status_pb2.GetModelStatusResponse()
         known = self.versions.keys() | self.failures.keys()

@@ -97,5 +97,9 @@ def zipped(directory: pathlib.Path) -> pathlib.Path:
 
 
 def end_process(_: object) -> NoReturn:
-    """Aborts the process, as reading a damaged LMDB database can do; tests put it in place of a reader."""
+    """Aborts the process; the argument is ignored.
+
+    Tests put this function in place of one that reads an LMDB database, because reading a damaged database
+    can abort the process too.
+    """
     os.abort()

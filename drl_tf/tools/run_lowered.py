@@ -39,17 +39,14 @@ TOLERANCES = {
 
 
 def drawn(seed: int, shape: Sequence[int], std: float) -> np.ndarray:
-    """Draws normal weights of mean 0 from a seed, so that files of programs need not store them.
+    """Draws normal random weights of mean 0. A file can store their seed in place of the weights.
 
     Every version of NumPy draws the same numbers.
 
     Args:
       seed: the seed.
-      shape: shape of the result.
+      shape: shape of the result, which is float32.
       std: standard deviation.
-
-    Returns:
-      float32, of the given shape.
 
     Examples:
       >>> drawn(0, [2, 2], std=0.5).shape
@@ -62,8 +59,9 @@ def initial_value(argument: dict[str, Any], arrays: Any) -> np.ndarray:
     """Returns the initial value of a variable of a training step or sampler.
 
     Args:
-      argument: description of the variable: 'shape', 'dtype', and how to get the value. One of: 'fill', the
-        value of all elements; 'std' and 'seed', with which `drawn` draws it; 'array', its key in `arrays`.
+      argument: description of the variable, a dict: 'shape', 'dtype', and the source of the value. The
+        source is 'fill' (a number, the value of all elements), or 'std' and 'seed' (of normal random values),
+        or 'array' (a key of `arrays`).
       arrays: the arrays in the file that `drl_tf.tools.lower` wrote, {name: array}.
 
     Examples:
@@ -206,7 +204,9 @@ def _differences(program: _Program) -> dict[str, float]:
 
 
 def probes(size: int) -> np.ndarray:
-    """Returns the indices of the elements to compare, of `size` elements: all, or the same 1,000 each time.
+    """Returns the indices of the elements to compare: all `size` elements, or 1,000 random ones if more.
+
+    The random choice depends on `size` alone.
 
     Examples:
       >>> len(probes(10)), len(probes(10_000))
@@ -219,7 +219,7 @@ def tolerance(name: str, kind: str) -> float:
     """Returns the largest relative difference from TensorFlow's results that counts as equal.
 
     Args:
-      name: 'images', 'weights of <network>', or the name of a logged number such as 'loss'.
+      name: the compared result: 'images', 'weights of <network>', or a logged number such as 'loss'.
       kind: how the program computes: 'float32', 'tf32' or 'bfloat16'.
     """
     group = 'weights' if name.startswith('weights') else 'images' if name == 'images' else 'logs'
@@ -268,7 +268,7 @@ def _measured(path: str, matmul: str, steps: int) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Checks and times the programs in files; returns the exit code, 1 if any gives wrong results, else 0."""
+    """Checks and times the programs in `.npz` files; returns the exit code: 1 if a result is wrong, or 0."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

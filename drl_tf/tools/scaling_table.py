@@ -51,13 +51,14 @@ def seconds(accelerator: Accelerator, flops: float, gradient_bytes: float, count
     Args:
       accelerator: the figures of the hardware.
       flops: operations of the whole step.
-      gradient_bytes: bytes of the gradients, which all accelerators sum up.
+      gradient_bytes: bytes of the gradients of one accelerator; they are summed over all accelerators.
       count: number of accelerators.
 
     Returns:
-      Pair of the time for arithmetic, at 40 % of the peak, and the time for communication. Two ring
-      all-reduces sum the gradients: one within groups of g accelerators, and one between the m groups. Their
-      times are 2 (g - 1) / g * gradient_bytes / link and 2 (m - 1) / m * gradient_bytes / g / far_link.
+      Pair of the time for arithmetic, at 40 % of the peak, and the time for communication. The gradients
+      are summed by two ring all-reduces. Let the accelerators form m groups of g each. The all-reduce within
+      a group takes 2 (g - 1) / g * gradient_bytes / link, and the one between the groups takes
+      2 (m - 1) / m * gradient_bytes / g / far_link.
     """
     group = min(count, accelerator.group)
     groups = -(-count // group)
@@ -70,12 +71,12 @@ def seconds(accelerator: Accelerator, flops: float, gradient_bytes: float, count
 def takes_over(accelerator: Accelerator, flops: float, gradient_bytes: float) -> int:
     """Returns the smallest number of accelerators that communicate at least as long as they compute.
 
-    The times are those that `seconds` predicts for a training step.
+    Both times are predicted for a training step, by `seconds`.
 
     Args:
       accelerator: the figures of the hardware.
       flops: operations of a whole training step.
-      gradient_bytes: bytes of the gradients, which all accelerators sum up.
+      gradient_bytes: bytes of the gradients of one accelerator; they are summed over all accelerators.
     """
     count = 2
     while True:

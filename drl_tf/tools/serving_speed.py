@@ -69,7 +69,7 @@ def inputs(version: Version, signature: str, count: int) -> dict[str, np.ndarray
     Args:
       version: the loaded model; it knows the shape of the images.
       signature: the signature to which the request goes: 'sample' or 'energy'.
-      count: number of images to sample, or of random images to compute energies of.
+      count: number of images to sample, or of random images whose energies are computed.
     """
     if signature == 'sample':
         return {'seed': np.array([0, 3], np.int32), 'num_samples': np.array(count, np.int32)}

@@ -55,11 +55,11 @@ COMPILER = pathlib.Path(__file__).with_name('tpu_compiler.py')
 def predicted(line: dict[str, Any]) -> int:
     """Returns the memory that `--dry_run` predicts for a training step, in bytes per device.
 
-    It is printed beside the memory that the compiled step needs.
+    The table of this program shows it beside the memory that the TPU compiler reports.
 
     Args:
-      line: a line of the results, about a training step. It holds 'preset', 'microbatches' and 'remat'
-        (whether activations are recomputed).
+      line: the outcome of compiling the step, a line of the file --results. It holds 'preset' (options
+        of `run.py`, one string), 'microbatches' and 'remat' (whether activations are recomputed).
     """
     from drl_tf.cli import parsing
     from drl_tf.core.build_model import build_model

@@ -59,7 +59,7 @@ def _compiled(text: str, topology: str) -> dict[str, Any]:
 
 
 def without_copies(text: str) -> str:
-    """Returns the text of a module without the operation `mhlo.copy`, which is not valid StableHLO."""
+    """Replaces `mhlo.copy`, which is not valid StableHLO, in the text of a module by an operation that is."""
     return re.sub(r'\bmhlo\.copy\b', 'stablehlo.optimization_barrier', text)
 
 

@@ -52,17 +52,17 @@ class Fitting:
         """Where the weights come from: the dict given to the constructor, with two entries kept up to date.
 
         - 'fitted_steps': the number of steps taken by `fit`, including those of a running call.
-        - 'heights': log Z, the normalizing constant of each noise level; None once `fit` has changed the
-          weights.
+        - 'heights': the logarithms log Z of the noise levels' normalizing constants Z; None if unknown, or
+          once `fit` has changed the weights.
         """
         fitted = self._beginning['fitted_steps'] + self._taken
         heights = None if self._taken else self._beginning['heights']
         return {**self._beginning, 'fitted_steps': fitted, 'heights': heights}
 
     def forget_heights(self) -> None:
-        """Sets `beginning['heights']`, the constants log Z of the noise levels, to None.
+        """Sets `beginning['heights']`, log Z of each noise level (Z: normalizing constant), to None.
 
-        Call this after you replace the weights, because the constants are known for the former weights only.
+        Call this after you replace the weights, because log Z is known for the former weights only.
         """
         self._beginning['heights'] = None
 
@@ -75,9 +75,9 @@ class Fitting:
         """Checks the batch size that a user gave to `fit`, or chooses one if it is None.
 
         Args:
-          batch_size: images per step; None: choose it. If the user gave a dataset of batches, their size is
-            chosen; else the smaller one of the configuration's batch size and the number of images, rounded
-            down to a multiple of the option `microbatches`.
+          batch_size: images per step, or None. For None, the method takes the size of the batches if the user
+            gave a dataset of batches. Otherwise, it takes the configuration's batch size, or all images
+            if they are fewer, and rounds down to a multiple of the option `microbatches`.
           data: the images to train on.
 
         Returns:

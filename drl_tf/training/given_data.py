@@ -28,8 +28,8 @@ class GivenData:
     """The images that a user gave to train on, after the checks.
 
     Attributes:
-      images: dataset of single images, float32 [H, W, C] in [-1, 1]. For a model with classes, of pairs
-        (image, label); the label is the class + 1, or 0 for no class, int32 [].
+      images: dataset of single images, float32 [H, W, C] in [-1, 1]. For a model with classes, it holds
+        pairs (image, label); the label is the class + 1, or 0 for no class, int32 [].
       count: number of images; None if it is not known.
       batch_size: number of images in each batch of the dataset that the user gave; None if the user gave
         arrays, or a dataset of single images or of batches of unknown size.
@@ -49,7 +49,7 @@ class GivenData:
           seed: seed of the random order of the images; not used if `shuffled` is False.
 
         Returns:
-          Dataset of images, float32 [batch_size, H, W, C]; for a model with classes, of pairs (images,
+          Dataset of images, float32 [batch_size, H, W, C]. For a model with classes, it holds pairs (images,
           labels).
         """
         images = self.images.shuffle(self.count, seed) if self.shuffled else self.images
@@ -130,8 +130,8 @@ def arrays(inputs: Inputs, images: tf.data.Dataset) -> tuple[np.ndarray, np.ndar
 
     Args:
       inputs: checks inputs of the model; here it only tells whether the model has classes.
-      images: dataset of single images, float32 [H, W, C]; for a model with classes, of pairs (image, label),
-        where the label is the class + 1, or 0 for no class.
+      images: dataset of single images, float32 [H, W, C]. For a model with classes, it holds pairs (image,
+        label), where the label is the class + 1, or 0 for no class.
 
     Returns:
       Pair of the images, float32 [n, H, W, C], and their classes (label - 1), int32 [n]. The classes are None

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 def import_official(config: Config, workdir: str, prefix: str, weights: str = 'model_ema') -> dict[str, str]:
-    """Begins a run with weights of the authors' code, read from one of their checkpoints.
+    """Begins a run with weights from a checkpoint of the original code of diffusion recovery likelihood.
 
     The weights become both the raw and the averaged weights, at step 0, with a fresh optimizer.
 
     Args:
-      config: the configuration, with the architecture of the authors' network; `authors_checkpoint.options`
-        finds these options.
+      config: the configuration. Its network must have the architecture of the one in the checkpoint;
+        `authors_checkpoint.options` reads the options of the architecture from the checkpoint.
       workdir: a directory that holds no run.
-      prefix: path of the authors' checkpoint, with or without `.index`.
+      prefix: path of this checkpoint, with or without `.index`.
       weights: 'model_ema' (averaged weights) or 'model' (raw weights).
 
     Returns:

@@ -22,13 +22,14 @@ _LAST_RATE = 0.01
 class WarmupAndDecay(keras.optimizers.schedules.LearningRateSchedule):
     """Learning rate schedule: a linear warm-up, then a constant rate; optionally times a cosine decay.
 
+    After n training steps, the learning rate is peak * min(1, (n + ahead) / steps), times the decay.
+
     Args:
-      peak: the learning rate after the warm-up, without decay.
+      peak: the learning rate after the warm-up, if there is no decay.
       steps: number of steps of the warm-up; 0: none.
-      ahead: number of steps by which the warm-up starts further on: after n training steps, the rate without
-        decay is peak * min(1, (n + ahead) / steps).
-      decay_steps: number of steps of the decay, from step 0 on; 0: no decay. The rate is multiplied by a
-        cosine factor, which falls from 1 at step 0 to 0.01 at step `decay_steps`, and stays at 0.01.
+      ahead: number of steps of the warm-up that are skipped at the start.
+      decay_steps: number of steps of the decay, from step 0 on; 0: no decay. The decay is a cosine factor,
+        which falls from 1 at step 0 to 0.01 at step `decay_steps`, and stays at 0.01.
     """
 
     def __init__(self, peak: float, steps: int, ahead: int = 1, decay_steps: int = 0):
@@ -59,8 +60,8 @@ def compiled_model(config: Config, attempt: int = 0) -> RecoveryLikelihood:
 
     Args:
       config: the configuration.
-      attempt: number of times that training has diverged and gone back to an earlier checkpoint. The
-        learning rates are multiplied by the option `rollback_factor` once for each of them.
+      attempt: number of times that training has diverged and gone back to an earlier checkpoint. For
+        each time, the learning rates are multiplied by the option `rollback_factor`.
     """
     keras.utils.set_random_seed(config.training.seed)
     return compile_model(build_model(config, attempt))
@@ -69,10 +70,12 @@ def compiled_model(config: Config, attempt: int = 0) -> RecoveryLikelihood:
 def compile_model(model: RecoveryLikelihood) -> RecoveryLikelihood:
     """Gives a model new Adam optimizers with the learning rates of its configuration; returns the model.
 
-    The learning rates are multiplied by the option `rollback_factor` once for each of the `model.attempt`
-    times that training has diverged and gone back to an earlier checkpoint. If the model has an initializer
-    (a second network, which proposes the start of the chains), its warm-up starts at about 5 % of the peak,
-    as in CDRL (cooperative diffusion recovery likelihood).
+    `model.attempt` counts how often training has diverged and gone back to an earlier checkpoint. For each
+    time, the learning rates are multiplied by the option `rollback_factor`.
+
+    If the model has an initializer (a second network, which proposes where the chains start), this network
+    gets its own optimizer. The warm-up of its learning rate starts at about 5 % of the full rate, as in CDRL
+    (cooperative diffusion recovery likelihood).
     """
     config = model.config
     options = config.training

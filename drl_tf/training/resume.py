@@ -36,8 +36,9 @@ _FEW = 500  # Of fewer pictures than these a model is likely to learn copies.
 def data_scale(data: Data, workdir: str, init_from: str | None) -> tuple[tuple[float, ...], float]:
     """Returns mean and standard deviation of the pixels of the training images, whose values are in [-1, 1].
 
-    Models with --energy=preconditioned need both numbers. If `workdir` holds a run, they are read from its
-    configuration; else from that of the run in `init_from`; without either run, the images are measured.
+    Models with --energy=preconditioned need both numbers. They are read from the configuration of the run in
+    `workdir`. If it holds no run, they are read from the configuration of the run in `init_from`. Without
+    either run, they are computed from the images.
 
     Args:
       data: the options of the dataset.
@@ -57,16 +58,17 @@ def data_scale(data: Data, workdir: str, init_from: str | None) -> tuple[tuple[f
 def steps_for_pictures(config: Config, workdir: str) -> dict[str, int]:
     """Chooses the number of training steps for the user's own pictures; warns if there are fewer than 500.
 
-    A number is chosen only with --train_steps=0. A new run then uses each picture about 200 times, but takes
-    at least 2,000 and at most 20,000 steps. A resumed run keeps its number of steps.
+    With --train_steps=0, a new run uses each picture about 200 times, but takes at least 2,000 and at most
+    20,000 steps, and a resumed run keeps its former options. Any other --train_steps is left unchanged.
 
     Args:
-      config: the configuration, with the dataset of these pictures.
+      config: the configuration, whose dataset is the user's pictures.
       workdir: the run's directory.
 
     Returns:
-      The options to change, {'train_steps': number of steps, 'decay_steps': step at which the decay of the
-      learning rate ends}; by default, this is the last step. {} if --train_steps is above 0.
+      The options to change in the configuration. {} if --train_steps is above 0. Otherwise, 'train_steps' is
+      the number of steps, and 'decay_steps' the step at which the decay of the learning rate ends: in a
+      new run, the last step, unless --decay_steps names another.
     """
     count = pipeline.count_images(config.data, 'train')
     if count < _FEW:

@@ -46,13 +46,13 @@ class Scores:
         run.drop_lines_after(SCORES, first_step)
 
     def catch_up(self, step: int) -> None:
-        """Computes the score that an interrupted run left out, if there is one; call this before training.
+        """Scores the model before training resumes, if the interrupted run stopped before it did so.
 
-        A score is due at multiples of the option `evaluate_every`, and at the last step.
+        The model is scored if `step` is a multiple of the option `evaluate_every` or the last step of
+        training, and `evaluations.jsonl` has no score of this step yet.
 
         Args:
-          step: the step from which training resumes. If its score is due but not in `evaluations.jsonl`, the
-            model is scored.
+          step: the step from which training resumes.
         """
         is_last = step == self.model.config.training.train_steps
         due = step and (is_last or step % self.options.evaluate_every == 0)

@@ -39,7 +39,7 @@ class TimeLimit:
         return bool(self.seconds) and self.left() < 0
 
     def left(self) -> float:
-        """Returns the seconds left; before the first call of `is_up`, all of them."""
+        """Returns the seconds left (all before the first call of `is_up`); only for a limit above 0."""
         return self.seconds - (self.clock() - self.start if self.start else 0)
 
 
@@ -54,8 +54,8 @@ class StopAtEnd(keras.callbacks.Callback):
       last_step: number of the last step of training.
       time_limit: the time limit.
       signals: notes the signals that this worker gets.
-      ask_every: number of steps after which several workers ask each other; a single worker checks after
-        each step.
+      ask_every: number of steps from one exchange between workers to the next. A single worker ignores it,
+        and checks time and signals after each step.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ def stop_on_divergence(
 
     Training has diverged if a loss, gradient or weight was not finite at any step, or if the loss exceeded
     the option `max_loss`. Before the function raises, it writes the logged values and their means at each
-    noise level to `diverged-<step>.json`.
+    noise level to `diverged-N.json`, where N is the first step that diverged.
 
     Args:
       model: the model in training.
