@@ -24,9 +24,10 @@ def judged(data: Data, expression: str, images: np.ndarray, path: str) -> dict[s
       data: options of the dataset of the model that drew the images; the classifier knows digits only.
       expression: the value of --expression that the images were drawn from; it is written to the file.
       images: uint8 [n, H, W, C].
-      path: the JSON file to write. It holds the expression, the number of images, and for each class the
-        share of images of which it is the most probable class. For each pair of classes, it holds the share
-        of images of which they are the two most probable classes.
+      path: the JSON file to write, with the expression, the number of images, and these entries:
+        'shares' is {class: share of the images for which the classifier finds this class most probable}.
+        'shares_of_two' is {two classes, such as '3 8': share of the images with these two classes as the
+        two most probable ones}.
 
     Returns:
       Lines to print, {label: text}: the largest shares, and the path. {} if the classifier does not know such

@@ -29,12 +29,14 @@ def class_heights(
 ) -> dict[int, np.ndarray]:
     """Estimates the constant log Z of each class at each noise level, so that classes can be mixed.
 
-    A model computes the log density of class c only up to a constant: it returns F_c = log p_c + log Z_c. The
-    noisy training images are taken as samples of a mixture in which all classes have the same weight. Its
-    density is the mean of exp(F_c - log Z_c) over the classes. The estimates of log Z_c maximise the
-    likelihood of the images under this mixture, so the images need no labels. One constant is added to all
-    of the log Z_c: it gives the log density of the mixture the same mean over the images as the log density
-    that the model computes without a class.
+    Given class c, a model computes F_c = log p_c + log Z_c, where log Z_c is an unknown constant.
+    The constants of one noise level are estimated from training images, to which the noise of this level was
+    added. These images need no labels: they are taken as samples of a mixture of all classes with equal
+    weights. The density of the mixture is the mean of exp(F_c - log Z_c) over the classes c. The estimates
+    maximise the likelihood of the images under the mixture.
+
+    This determines the constants up to a common offset. The offset is chosen so that two log densities have
+    the same mean over the images: that of the mixture, and the one that the model computes without a class.
 
     Args:
       model: a model that was trained with --energy=preconditioned, on classes.
@@ -71,7 +73,8 @@ def mixture_heights(ratios: np.ndarray) -> np.ndarray:
     """Estimates the constants log Z_c of an even mixture of C densities, from samples of the mixture.
 
     Component c has the density exp(F_c(x)) / Z_c, where F_c is known and Z_c is not. The density p of the
-    mixture is the mean of the C densities.
+    mixture is the mean of the C densities. It is known too. If it is known only up to a constant factor, the
+    estimates of Z_c are divided by this factor.
 
     Args:
       ratios: F_c(x) - log p(x) for each component c and each of n samples x of p, float [C, n].

@@ -35,13 +35,15 @@ class Request:
     """Which images `--mode=compose` draws: an expression, and how many images.
 
     Attributes:
-      expression: the value of --expression, such as '3 & !8'; `expressions.parse` explains it.
+      expression: the value of --expression, such as '3 & !8' (class 3 and not class 8). Its operands are
+        classes (3), two models (a, b) or classes of two models (a3, b8). Its operators are & (and), | (or)
+        and ! (not), with brackets.
       count: number of images.
       weights: 'ema' (averages) or 'raw'.
       step: training step of the checkpoint; None: the newest.
       output_dir: directory for the files; '': `<workdir>/editing`.
-      second: version directory of the second of two exported models; '': the expression is over the classes
-        of one model.
+      second: directory of an exported version of model b; '': there is only one model, and the expression is
+        over its classes.
     """
 
     expression: str
@@ -55,18 +57,21 @@ class Request:
 def compose(config: Config, workdir: str, request: Request) -> dict[str, str]:
     """Draws images from an expression, such as '3 & !8' over classes or 'a & b' over two models.
 
+    An expression over two models with | (or) needs log Z of both models, which --mode=likelihood
+    --method=direct measures.
+
     Args:
-      config: the configuration of a model with preconditioned energies, and the seed of the draws.
-      workdir: directory of the model's run.
-      request: the expression, which `expressions.parse` explains, and how to draw.
+      config: the configuration of the only model or of model a, which was trained with
+        --energy=preconditioned. The option `seed` is the seed of the draws.
+      workdir: directory of this model's run.
+      request: the expression, the number of images, and model b if there are two models.
 
     Returns:
-      Lines to print, {label: text}: the path of a picture, and that of the file with all images. For digits,
-      also the classes that a classifier finds in the images.
+      Lines to print, {label: text}: the path of a picture, and the path of the file with all images. For
+      digits, also the classes that a classifier finds in the images.
 
     Raises:
-      UserError: there is no undamaged checkpoint, the images are not finite, or log Z of a model is needed
-        but was not measured.
+      UserError: there is no undamaged checkpoint, or the images are not finite.
     """
     model, step = checkpoint.load_model(workdir, config.replace(precision='float32'), request.step)
     parsed = expressions.parse(request.expression)
@@ -126,7 +131,7 @@ def drawn(
       heights: {class: log Z at each noise level} for each class in the expression, from `class_heights`.
       count: number of images.
       weights: 'ema' (averages) or 'raw'.
-      seed: 0 to 2^31 - 1; None: that of the configuration.
+      seed: 0 to 2^31 - 1; None: the option `seed` of the model's configuration.
 
     Returns:
       uint8 [count, H, W, C].
@@ -137,13 +142,13 @@ def drawn(
 
 
 def draws(model: EnergyModel, log_prob_at: LogProbAt, count: int, weights: str, seed: int) -> np.ndarray:
-    """Draws images from a log density of noisy images at each noise level, with the sampler of a model.
+    """Draws images from a log density that the caller gives, with the noise levels and sampler of a model.
 
     Args:
-      model: a model that was trained with --energy=preconditioned; its noise levels and sampler are used.
-      log_prob_at: callable that takes the noise level of each of B images, int32 [B], from 0 to T. It returns
-        another callable, the log density at these levels, which maps images, float32 [B, H, W, C], to float32
-        [B].
+      model: a model that was trained with --energy=preconditioned.
+      log_prob_at: the log density of noisy images, up to a constant for each noise level. It is called as
+        log_prob_at(levels)(images): `levels` are the noise levels of B images, int32 [B], from 0 to T, and
+        `images` are the noisy images, float32 [B, H, W, C]. The result is float32 [B].
       count: number of images.
       weights: 'ema' (averages) or 'raw': the weights of the model that `log_prob_at` uses.
       seed: 0 to 2^31 - 1.

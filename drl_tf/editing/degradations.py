@@ -57,6 +57,10 @@ class Degradation:
 
         Args:
           image_shape: (H, W, C) of the original images.
+
+        Returns:
+          An `Operator`. Its method `apply` maps a tensor of images, float32 [n, H, W, C], to the degraded
+          images, float32 [n, h, w, c]. For the kind 'noise', it leaves the images as they are.
         """
         import tensorflow as tf
 
@@ -76,9 +80,9 @@ def parse(text: str, image_shape: tuple[int, int, int]) -> Degradation:
 
     Args:
       text: 'super2' or 'super4' (images that are 2 or 4 times smaller), 'grey', 'blur:STD' (Gaussian blur,
-        STD in pixels), 'blur:FILE.npy' (blur with a kernel), 'noise:STD' (noise, for images in [-1, 1]) or
-        'noise' (of unknown standard deviation).
-      image_shape: (H, W, C) of the model.
+        STD in pixels), 'blur:FILE.npy' (blur with the kernel [h, w] in this file), 'noise:STD' (white noise
+        of standard deviation STD, for images in [-1, 1]) or 'noise' (of unknown standard deviation).
+      image_shape: (H, W, C) of the model's images.
 
     Raises:
       UserError: the text is none of these, or does not fit the model's images.

@@ -116,6 +116,9 @@ def has_or(expression: Expression) -> bool:
 def check(text: str, config: Config) -> None:
     """Checks that a model can draw from an expression; raises UserError if not.
 
+    The expression must be over classes that the model has. The operator | (or) needs a model that was
+    trained with --energy=preconditioned.
+
     Args:
       text: the expression, such as '3 & !8'.
       config: configuration of the model.
@@ -141,12 +144,12 @@ def check(text: str, config: Config) -> None:
 
 
 def check_class(text: str, atom: Atom, config: Config) -> None:
-    """Raises UserError if a model lacks a class that an expression names.
+    """Raises UserError if an operand of an expression is a class that its model does not have.
 
     Args:
-      text: the expression, for the error message.
-      atom: the part of the expression: a class of the model, or the whole model.
-      config: configuration of that model.
+      text: the whole expression, for the error message.
+      atom: the operand to check, one of `atoms(parse(text))`. An operand that is a whole model passes.
+      config: configuration of the model to which the operand belongs.
 
     Examples:
       >>> from drl_tf.config.config import Config

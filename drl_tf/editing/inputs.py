@@ -26,7 +26,7 @@ def check(source: str) -> None:
 
 
 def names(source: str, count: int) -> list[str]:
-    """Returns a name for each image of --input: the file name of a picture in a directory, else the index.
+    """Returns a name for each image of --input: the file name of a picture, else the index, such as '0'.
 
     Args:
       source: the value of --input: 'test' (the test split), or the path of a picture, of a directory of

@@ -35,7 +35,7 @@ class Editing(Generating):
 
     Args:
       model: the Keras model inside the `EnergyModel`.
-      weights: 'ema' (averages) or 'raw'.
+      weights: 'ema' (averages of the weights over training) or 'raw' (the weights at the last step).
     """
 
     def __init__(self, model: RecoveryLikelihood, weights: str = 'ema'):
@@ -60,13 +60,15 @@ class Editing(Generating):
           labels: one class for all images, or one per image ([n]); None or -1 means no class.
           guidance: weight w of the class, -1 to 20. Images are drawn from the log density (1 + w) F(class)
             - w F(no class), where F is the log density of the model. 0: no guidance.
-          plan: the method and the number of steps; None: the model's default, `inverse.default_plan`.
+          plan: the method and the number of steps. The method 'posterior' needs a model that was trained with
+            --energy=preconditioned; 'replace' works with others too. None: 'posterior' for models that
+            allow it, else 'replace', with default numbers of steps.
 
         Returns:
           Images of the shape and type of `images`, uint8 or float32.
 
         Raises:
-          UserError: an argument has a wrong shape or is out of range, or the energies do not allow the plan.
+          UserError: an argument has a wrong shape or is out of range, or the model does not allow the plan.
 
         Examples:
           >>> digits = drl_tf.EnergyModel.from_preset('digits')
@@ -107,13 +109,16 @@ class Editing(Generating):
           labels: one class for all images, or one per image ([n]); None or -1 means no class.
           guidance: weight w of the class, -1 to 20. Images are drawn from the log density (1 + w) F(class)
             - w F(no class), where F is the log density of the model. 0: no guidance.
-          plan: the method and the number of steps; None: the model's default, `inverse.default_plan`.
+          plan: the method and the number of steps. The method 'posterior' needs a model that was trained with
+            --energy=preconditioned; 'replace' works with others too, but cannot undo 'blur' and 'noise'.
+            None: 'posterior' for models that allow it, else 'replace', with default numbers of steps.
 
         Returns:
           Images, uint8 [n, H, W, C].
 
         Raises:
-          UserError: an argument has a wrong shape or is out of range, or the energies do not allow the plan.
+          UserError: an argument has a wrong shape or is out of range, or the plan does not work with the
+            model or the degradation.
 
         Examples:
           >>> digits = drl_tf.EnergyModel.from_preset('digits')
@@ -142,7 +147,8 @@ class Editing(Generating):
 
         Args:
           images: uint8 or floats in [-1, 1], [n, H, W, C].
-          strength: share of the noise levels that are added and removed, above 0 and at most 1.
+          strength: how much noise to add, as a share of the noise levels, above 0 and at most 1. The larger
+            it is, the less of the image remains.
           seed: 0 to 2^31 - 1; result i depends on (seed, i) and image i.
           labels: one class for all images, or one per image ([n]); None or -1 means no class.
           guidance: weight w of the class, -1 to 20. Images are drawn from the log density (1 + w) F(class)

@@ -18,13 +18,15 @@ _OF_THE_LEVELS = ('schedule', 'num_levels', 'b2')
 
 
 def check(text: str, config: Config, first: str, second: str) -> None:
-    """Raises UserError if two exported models cannot be combined in an expression.
+    """Raises UserError if images cannot be drawn from an expression over two exported models.
 
-    The check needs no TensorFlow.
+    Both models must have been trained with --energy=preconditioned, for images of one shape, with the same
+    noise levels. The expression must name both models, and only classes that they have. An expression with
+    the operator | (or) also needs log Z of both models, which --mode=likelihood --method=direct measures.
 
     Args:
       text: the expression, such as 'a & b' or 'a3 & !b8'; a is the first model, b the second.
-      config: configuration of the first model, changed by the command line.
+      config: configuration of the first model, with the options that the command line sets.
       first, second: the two models. Each is the name of a model that comes with the package, the version
         directory of an exported model, or the parent of version directories.
     """
@@ -52,6 +54,9 @@ def check(text: str, config: Config, first: str, second: str) -> None:
 
 def check_pair(configs: Sequence[Config], names: Sequence[str]) -> None:
     """Checks that the log densities of two models can be combined; raises UserError if not.
+
+    Both models must have been trained with --energy=preconditioned, for images of one shape, with the same
+    noise levels.
 
     Args:
       configs: configurations of the two models.

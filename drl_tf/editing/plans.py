@@ -20,10 +20,11 @@ def method_of(config: Config, method: str = '') -> str:
 
     Args:
       config: the configuration of the model.
-      method: the value of --method. '': 'posterior' for preconditioned energies, else 'replace'.
+      method: the value of --method. '': 'posterior' for a model with --energy=preconditioned, 'replace' for
+        all others.
 
     Raises:
-      UserError: the energies do not allow the method.
+      UserError: `method` is 'posterior', and the model was not trained with --energy=preconditioned.
     """
     preconditioned = config.network.energy == 'preconditioned'
     if method == 'posterior' and not preconditioned:
@@ -35,13 +36,17 @@ def method_of(config: Config, method: str = '') -> str:
 
 
 def check(config: Config, method: str, kind: str, num_levels: int) -> None:
-    """Checks that a method works with a model and a degradation; raises UserError if not.
+    """Checks that a method can inpaint or restore images with a model; raises UserError if not.
+
+    'posterior' needs a model that was trained with --energy=preconditioned. 'replace' works with other models
+    too, but cannot undo blur or noise. Models of points and models with --norm=batch work with neither.
 
     Args:
       config: the configuration of the model.
-      method: 'posterior', 'replace', or '' (the default).
+      method: 'posterior', 'replace', or '' for the model's default.
       kind: the degradation: 'super2', 'super4', 'grey', 'blur' or 'noise'; '': inpainting.
-      num_levels: number of noise levels to visit; 0: the levels that sampling visits.
+      num_levels: number of noise levels to visit; 0: the levels that sampling visits. A number above 0 needs
+        'posterior' and a model that was trained with --levels=continuous.
     """
     if config.planar:
         raise UserError(f'--dataset={config.data.dataset} has points, and images are edited')
@@ -61,15 +66,15 @@ def check(config: Config, method: str, kind: str, num_levels: int) -> None:
 
 
 def checked(config: Config, plan: Plan | None, degradation: Degradation | None) -> Plan:
-    """Checks how to inpaint or restore with a model (method and number of steps), and returns the plan.
+    """Checks a plan to inpaint or restore images with a model, and returns this plan or the default plan.
 
     Args:
       config: the configuration of the model.
-      plan: the plan; None: the default plan of the model, `inverse.default_plan`.
+      plan: the method and the number of steps; None: the default plan of the model.
       degradation: the degradation to undo; None: inpainting.
 
     Raises:
-      UserError: the plan does not work with the model and the degradation.
+      UserError: the plan does not work with the model or with the degradation.
     """
     from drl_tf.core.inverse import default_plan
 
@@ -79,7 +84,9 @@ def checked(config: Config, plan: Plan | None, degradation: Degradation | None) 
 
 
 def level_of(strength: float, num_levels: int) -> int:
-    """Converts --strength to the noise level from which to draw.
+    """Converts --strength to the noise level of the noisy image with which editing begins.
+
+    To edit an image, --mode=edit adds the noise of this level to it, and then samples down to level 0.
 
     Args:
       strength: share of the noise levels, above 0 and at most 1.

@@ -41,9 +41,10 @@ def scores(truth: np.ndarray, results: np.ndarray, unknown: np.ndarray | bool = 
       - 'spread': standard deviation between the results of an image, in grey levels.
       - 'coverage': share of pixels whose true value lies between the smallest and the largest result.
       - 'coverage_expected': the coverage of exact draws, (R - 1) / (R + 1).
-      - 'inside': share of images whose truth lies among the results, as `covered` defines it; only if R is at
-        least 2.
-      - 'inside_expected': the same share for exact draws, R / (R + 1).
+      - 'inside': share of images whose truth lies among the results; only if R is at least 2. The truth and
+        its results are R + 1 images. The truth lies among the results if it is not the one of these images
+        that is farthest from the mean of the other R.
+      - 'inside_expected': the value of 'inside' for exact draws, R / (R + 1); only if R is at least 2.
 
     Examples:
       >>> truth, results = np.zeros([1, 1, 1, 1], np.uint8), np.full([1, 2, 1, 1, 1], 51, np.uint8)
@@ -187,9 +188,9 @@ def enlarged(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarra
 
 
 def options_digest(config: Config, settings: Mapping[str, Any]) -> str:
-    """Returns six hexadecimal digits for file names, which differ for different options.
+    """Returns six hexadecimal digits, a hash of options, for the names of files with results.
 
-    Without them, results with other options would overwrite each other's files.
+    Results that were drawn with different options thus go to different files.
 
     Args:
       config: the configuration to draw with. The digits depend on its precision, its Langevin steps, and its

@@ -32,13 +32,16 @@ class Request:
       degraded: whether the images of `input` are degraded already.
       num_inputs: number of images.
       num_results: number of results for each image.
-      mask: which pixels are missing, such as 'half'; `masks.missing` explains it.
-      degradation: what `restore` undoes, such as 'super2'; `degradations.parse` explains it.
-      strength: how much noise `edit` adds, as a share of the noise levels.
+      mask: which pixels are missing: 'half' (the lower half), 'top,left,height,width' (a rectangle),
+        'random:SHARE', or the path of a picture that is white where pixels are missing.
+      degradation: what `restore` undoes: 'super2', 'super4', 'grey', 'blur:STD', 'blur:FILE.npy', 'noise:STD'
+        or 'noise' (of unknown standard deviation).
+      strength: how much noise `edit` adds, as a share of the noise levels, above 0 and at most 1.
       between: indices of the two samples of `interpolate`.
       num_frames: number of images that `interpolate` draws, both samples included.
       labels: classes of the images in order, which start again if there are more images; (): no class.
-      method: 'posterior', 'replace', or '' for the default of the model.
+      method: 'posterior' (chains given the known pixels; needs --energy=preconditioned), 'replace'
+        (overwrites the known pixels after each noise level), or '' for the default of the model.
       edit_levels: number of noise levels to visit; 0: the default.
       edit_steps: number of chain steps each time that a level is sampled; -1: the default.
       edit_rounds: how many times each level is sampled; 0: the default.
@@ -66,13 +69,16 @@ class Request:
     output_dir: str = ''
 
     def plan(self, config: Config) -> Plan:
-        """Returns how `inpaint` and `restore` sample: the model's default plan with this request's changes.
+        """Returns how `inpaint` and `restore` sample: by which method, and with how many levels and steps.
+
+        Where an attribute of this request stands for the default, such as '' for `method`, the plan has the
+        model's default.
 
         Args:
           config: the configuration of the model.
 
         Raises:
-          UserError: the energies do not allow the method.
+          UserError: `method` is 'posterior', and the model was not trained with --energy=preconditioned.
         """
         found = default_plan(config, plans.method_of(config, self.method))
         effort = Effort(
@@ -95,8 +101,8 @@ def inpaint(config: Config, workdir: str, request: Request) -> dict[str, str]:
       Lines to print, {label: text}: the paths of the files, and scores of the results.
 
     Raises:
-      UserError: the images or the mask are wrong, there is no undamaged checkpoint, or the energies do
-        not allow the method.
+      UserError: the images or the mask are wrong, there is no undamaged checkpoint, or the model does not
+        allow the method ('posterior' needs --energy=preconditioned).
     """
     model, step = _load(config, workdir, request)
     images = inputs.load(config, request.input, request.num_inputs, config.image_shape)
@@ -120,17 +126,20 @@ def inpaint(config: Config, workdir: str, request: Request) -> dict[str, str]:
 def restore(config: Config, workdir: str, request: Request) -> dict[str, str]:
     """Restores degraded images, several times each, and writes the results to files.
 
+    Unless `request.degraded` is true, the input images are originals: they are degraded first, and the
+    results are then compared with them.
+
     Args:
       config: the configuration to draw with.
       workdir: the run's directory.
       request: which images and degradation, and how to draw.
 
     Returns:
-      Lines to print, {label: text}: the paths of the files, and scores of the results.
+      Lines to print, {label: text}: the paths of the files, and scores if the originals are known.
 
     Raises:
-      UserError: the images or the degradation are wrong, there is no undamaged checkpoint, or the energies do
-        not allow the method.
+      UserError: the images or the degradation are wrong, there is no undamaged checkpoint, or the method does
+        not work with the model or the degradation.
     """
     model, step = _load(config, workdir, request)
     degradation = degradations.parse(request.degradation, config.image_shape)

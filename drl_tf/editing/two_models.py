@@ -36,7 +36,8 @@ def heights(
 ) -> dict[Atom, np.ndarray]:
     """Returns log Z of the classes and models in an expression, at all noise levels of sampling.
 
-    log Z of a class is the log Z of its model, plus a difference that `class_heights` measures.
+    log Z of a model is known. log Z of a class is the log Z of its model plus a difference, which is
+    estimated here from noisy training images.
 
     Args:
       models: the models a and b, both trained with --energy=preconditioned.
@@ -45,7 +46,7 @@ def heights(
       atoms: the classes and models in the expression, from `expressions.atoms`.
 
     Returns:
-      {atom: log Z at each of the T + 1 noise levels that sampling visits, float64 [T + 1]}.
+      {atom: log Z at each noise level that sampling visits, lowest level first, float64 [number of levels]}.
     """
     found = {}
     for number, (model, log_z) in enumerate(zip(models, known, strict=True)):
@@ -70,8 +71,8 @@ def log_prob_at(
       models: the models a and b, both trained with --energy=preconditioned. The noise levels are those that
         model a visits in sampling, numbered from 0, the lowest, to T.
       expression: the expression as a syntax tree, from `expressions.parse`.
-      log_z: {atom: log Z at each of the T + 1 noise levels, float64 [T + 1]}. It is taken as 0 for atoms that
-        are missing here.
+      log_z: {atom: log Z at each of the T + 1 noise levels, float64 [T + 1]}, for each class and model in the
+        expression. A missing one has log Z = 0; {} does for an expression without | (or).
       weights: 'ema' (averages) or 'raw'.
 
     Returns:

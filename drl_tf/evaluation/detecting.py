@@ -24,9 +24,12 @@ class Detecting(Scoring):
         - 'lowest_level': the log density of the image at the lowest noise level.
         - 'scoring_level': its log density at the noise level `scoring_level`, an attribute of the model.
         - 'sum_of_levels': the sum of its log densities at all noise levels.
-        - 'gradient': minus the norm of the gradients of its energy at all noise levels.
+        - 'gradient': minus the norm of the energy's gradient in the pixels, over all noise levels together.
         - 'typicality': minus the distance of its energy at `scoring_level` from the mean energy of training
-          images. This score is missing if the model's attribute `heights` is None.
+          images. This score is missing if --mode=likelihood --method=direct has not measured this mean; the
+          model's attribute `heights` is then None.
+
+        Log densities lack the constant log Z, which does not change how they rank images.
 
         Args:
           images: n real images that the model was not trained on, uint8 or floats in [-1, 1], [n, H, W, C].

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def detectors(scores: Scores, typical: float | None) -> dict[str, np.ndarray]:
     """Computes several scores of n images; a high score means that an image is like the training images.
 
-    Scores only rank images: constants such as log Z, which are the same for all images, are left out.
+    Scores only rank images. They leave out constants such as log Z, which are the same for all images.
 
     Args:
       scores: energies and gradients of the images at several noise levels, from `EnergyModel.anomaly_scores`.
@@ -25,7 +25,8 @@ def detectors(scores: Scores, typical: float | None) -> dict[str, np.ndarray]:
       - 'lowest_level', 'scoring_level': the log density (minus the energy) at the lowest noise level and at
         the scoring level.
       - 'sum_of_levels': the sum of the log densities at all levels.
-      - 'gradient': minus the norm of the gradients at all levels (Grathwohl et al. 2020).
+      - 'gradient': minus the norm of the energy's gradient in the pixels, over all levels together
+        (Grathwohl et al. 2020).
       - 'typicality': minus the distance of the energy at the scoring level from `typical` (Nalisnick et al.
         2019); missing if `typical` is None.
 

@@ -30,7 +30,7 @@ def evaluate(
 ) -> dict[str, str] | None:
     """Draws samples of a trained model, scores them, and writes the scores as JSON.
 
-    The samples stay on disk. An interrupted evaluation continues if it is called again.
+    The samples stay on disk. After an interruption, the same call continues the evaluation where it stopped.
 
     Args:
       config: the configuration to sample and score with.
@@ -44,8 +44,8 @@ def evaluate(
       than the chief (the first worker).
 
     Raises:
-      UserError: there is no undamaged checkpoint; or the extractor, the statistics or the dataset are missing
-        or do not fit together.
+      UserError: there is no undamaged checkpoint; or the network that computes features, the statistics of
+        real images or the dataset are missing or do not fit together.
 
     Example:
       evaluate(config, 'runs/digits', SampleRequest.of(config, 2048), seeds=(0, 1, 2))
@@ -97,8 +97,8 @@ def evaluate_samples(config: Config, path: str) -> dict[str, str] | None:
       than the chief (the first worker).
 
     Raises:
-      UserError: an image is damaged or of another size; or the extractor, the statistics or the dataset are
-        missing or do not fit together.
+      UserError: an image is damaged or of another size; or the network that computes features, the statistics
+        of real images or the dataset are missing or do not fit together.
     """
     count = workers.told_by_chief(lambda: check_samples(config, path))
     path = os.path.abspath(path)
@@ -158,12 +158,16 @@ def _more(seeds: Sequence[int]) -> str:
 
 
 def against(evaluator: Evaluator) -> str:
-    """Returns a part of a file name that identifies the network and the real images of an evaluation.
+    """Returns a text that tells what samples are compared with, to use in the name of a file of scores.
 
-    With several workers, only the chief (the first worker) can call it.
+    Scores are comparable only if this text is the same. With several workers, only the chief (the first
+    worker) can call this function, because only the chief knows the real images.
 
     Args:
-      evaluator: the evaluator, which compares samples with the real images by features of the network.
+      evaluator: the evaluator that computes the scores.
+
+    Returns:
+      '<name of the network that computes features>-<hash of the network and the real images>'.
     """
     extractor = evaluator.extractor
     real = evaluator.real

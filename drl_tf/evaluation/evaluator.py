@@ -35,9 +35,9 @@ loaded: dict[tuple, Extractor] = {}  # {options and files: the extractor that th
 class Evaluator:
     """Scores generated images against the real images of a dataset.
 
-    A network, the extractor, turns images into features, which are compared. With several workers, all must
-    create the evaluator and call its methods together. The chief (the first worker) reads the images and gets
-    the scores; all devices compute features.
+    Images are compared by their features, which a network, the extractor, computes. With several workers, all
+    must create the evaluator and call its methods together. The chief (the first worker) reads the images and
+    gets the scores; the devices of all workers compute features.
 
     Args:
       config: the configuration. The option `extractor` names the network; `stats_file` names a file with
@@ -100,6 +100,9 @@ class Evaluator:
 
         Args:
           batches: batches of images, uint8 [n, H, W, C] each.
+
+        Returns:
+          The distance; None on workers other than the chief.
         """
 
         def measure() -> float:
@@ -122,14 +125,15 @@ class Evaluator:
         Args:
           batches: batches of images, uint8 [n, H, W, C] each.
           num_samples: number of images in all batches.
-          labelled: whether the images were drawn with the classes 0, 1, .. in turn. If the extractor predicts
-            these classes, the scores then contain 'class_agreement', the share of images that it assigns to
-            the right class.
+          labelled: whether the images were drawn with the classes 0, 1, .. in turn. If so, and if the
+            extractor predicts these classes, the scores contain 'class_agreement': the share of images that
+            the extractor assigns to the class with which they were drawn.
           part: a file for intermediate results, from which an interrupted call continues; None: no file.
 
         Returns:
-          {name: score}: the Fréchet distance under the key `name`, and others, such as 'precision' and
-          'recall'; `metrics.score.score` lists them.
+          {name: score}; None on workers other than the chief. The key of the Fréchet distance is the
+          attribute `name`. Other scores, such as 'precision' and 'recall', are missing for fewer than 20
+          images, or if the file `stats_file` has no features.
         """
         data = self.config.data
         labels = None
@@ -165,15 +169,16 @@ def _move_features(source: str, target: str, replace: bool = False) -> None:
 
 
 def spread_extractor(config: Config) -> tuple[Extractor, Callable[[Callable[[], Any]], Any]]:
-    """Loads the extractor, the network that gives features, so that all workers share its work.
+    """Loads the extractor (the network that computes features) so that all workers share its work.
 
     Args:
       config: the configuration, which names the extractor.
 
     Returns:
-      A pair: the extractor, and a callable `led`. All workers must call `led(function)` together. The chief
-      (the first worker) then runs `function`, which has no arguments; when `function` runs the extractor, all
-      workers compute a part of the features. On the chief, `led` returns the result of `function`.
+      (extractor, led). `led` is a callable, and its argument is a function without arguments. All workers
+      must call `led(function)` together, but only the chief (the first worker) runs `function`. Whenever
+      `function` calls `extractor.run`, each worker computes a part of the features. `led` returns the result
+      of `function` on the chief, and None on the other workers.
     """
     extractor = workers.everywhere(lambda: load_extractor(config))
     workers.check_alike({'extractor': f'{extractor.name} ({extractor.weights_hash}, {extractor.resize})'})
@@ -184,13 +189,13 @@ def spread_extractor(config: Config) -> tuple[Extractor, Callable[[Callable[[], 
 def summarise(
     config: Config, extractor: Extractor, split: str, keep: int, part: str, changed: Any = None
 ) -> Statistics:
-    """Computes the statistics of the features of real images: of the first `num_real` images of a split.
+    """Computes mean and covariance of the features of real images, the first images of a split.
 
     Args:
-      config: the configuration, with the option `num_real` (0: all images).
+      config: the configuration; its option `num_real` is the number of images (0: all images of the split).
       extractor: the network that computes features.
       split: 'train' or 'test'.
-      keep: the result contains the features of the first `keep` images.
+      keep: number of images whose features the result contains too, from the first image on.
       part: a file for intermediate results, from which an interrupted call continues.
       changed: a function that changes the images. It gets an iterable of batches, uint8 [n, H, W, C], and
         returns an iterable of changed batches. It needs an attribute `words`, a text that is added to the
@@ -241,9 +246,13 @@ def _load_statistics(config: Config, extractor: Extractor) -> Statistics:
 
 
 def load_extractor(config: Config) -> Extractor:
-    """Loads the network whose features are compared, as the options `extractor` and `inception` say.
+    """Loads the extractor: the network by whose features images are compared.
 
-    The network that was loaded last is cached.
+    A second call in a row with the same options returns the same network, without loading it again.
+
+    Args:
+      config: the configuration. Its option `extractor` names the network ('': the default for the dataset);
+        the option `inception` is the directory of the network Inception ('': from TF-Hub).
     """
     options = config.evaluation
     paths = [path for path in (options.extractor, options.inception) if os.path.exists(path)]
@@ -256,15 +265,16 @@ def load_extractor(config: Config) -> Extractor:
 
 
 def check_scored(config: Config, num_samples: int, with_statistics: bool = True) -> None:
-    """Checks the options of an evaluation before any work.
+    """Checks the options of an evaluation, so that wrong ones are reported before samples are drawn.
 
     Args:
       config: the configuration.
       num_samples: number of samples to score.
-      with_statistics: whether to check the file `stats_file` too.
+      with_statistics: whether to check the file of statistics too, which the option `stats_file` names.
 
     Raises:
-      UserError: there are fewer than 2 samples, or the extractor or the statistics do not fit the dataset.
+      UserError: there are fewer than 2 samples; or the network that computes features or the statistics of
+        real images do not fit the dataset.
     """
     if num_samples < 2:
         raise UserError(f'--num_samples={num_samples} must be at least 2 to evaluate')
@@ -274,7 +284,7 @@ def check_scored(config: Config, num_samples: int, with_statistics: bool = True)
 
 
 def check_extractor(config: Config) -> None:
-    """Raises UserError if the options name an extractor that does not fit the dataset."""
+    """Raises UserError if the option `extractor` or `inception` names a network unfit for the dataset."""
     options = config.evaluation
     if options.extractor or options.inception:
         load_extractor(config)

@@ -15,11 +15,15 @@ _TITLES = {'fid': 'FID', 'kid': 'KID', 'inception_score': 'Inception score'}
 
 
 def figures(evaluator: Evaluator, result: Mapping[str, Any]) -> dict[str, str]:
-    """Formats the main scores as lines to print, {label: text}.
+    """Formats the main scores, such as Fréchet distance, precision and recall, as lines to print.
 
     Args:
       evaluator: the evaluator that computed the scores.
       result: the scores, {name: value}, from `Evaluator.score`, or averaged by `over_seeds`.
+
+    Returns:
+      {label: text}, such as {'precision': '0.71'}. Scores that are missing from `result` are left out. The
+      last line, 'against', describes the real images.
     """
     frechet, kernel, classifier = scoring.names(evaluator.extractor).values()
     titles = {
@@ -65,11 +69,13 @@ def over_seeds(seeds: Sequence[int], results: Sequence[dict[str, Any]]) -> dict[
 
     Returns:
       {name: value}. For a single seed: its scores, and 'seed'. For several: the mean of each score that is a
-      float, and:
+      float; the first seed's value of all others, such as the number of samples; and these entries:
 
       - 'seeds': the seeds.
-      - 'deviation': {name: standard deviation over the seeds}.
-      - 'by_seed': the scores of each seed, without 'predicted_classes'.
+      - 'deviation': {name: standard deviation over the seeds}, for each score that is a float.
+      - 'by_seed': a list of the scores of each seed.
+
+      The share of samples in each class, 'predicted_classes', is left out if there are several seeds.
     """
     if len(results) == 1:
         return {'seed': seeds[0], **results[0]}

@@ -95,7 +95,7 @@ def scores(names: Sequence[str], runs: Sequence[RunFiles]) -> Table | None:
 
 
 def overlaps(names: Sequence[str], runs: Sequence[RunFiles]) -> Table | None:
-    """Compares energies of test images and of samples with those of training images, for each run.
+    """Compares energies of test images and of samples with energies of training images, for each run.
 
     Args:
       names: name of each run.

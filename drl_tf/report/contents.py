@@ -51,7 +51,7 @@ class Table:
 
 
 def number(value: float | None) -> str:
-    """Formats a number with four digits; a dash stands for None and for NaN.
+    """Formats a number with four significant digits; a dash stands for None and for NaN.
 
     Examples:
       >>> number(0.123456), number(12000), number(None)
@@ -66,7 +66,7 @@ def title_of(name: str) -> str:
 
 
 def column(log: Sequence[Mapping[str, Any]], name: str, level: int | None = None) -> Curve:
-    """Returns the curve of a logged quantity: the training steps, and a value for each; NaN if it is missing.
+    """Returns the curve of a logged quantity: the training steps, and its value at each (NaN: not logged).
 
     Args:
       log: lines of a log as dicts, each with an entry 'step'.
@@ -84,7 +84,7 @@ def _value(entry: Any, level: int | None) -> float:
 
 
 def names_of(log: Sequence[Mapping[str, Any]], by_level: bool) -> list[str]:
-    """Returns the names of logged quantities: single numbers or, with `by_level`, lists by noise level."""
+    """Returns names of quantities in a log: if `by_level`, those with a list over levels, else all others."""
     kinds = list if by_level else (int, float)
     names = dict.fromkeys(name for line in log for name, value in line.items() if isinstance(value, kinds))
     order = [*_TITLES, *names]
@@ -106,7 +106,7 @@ def _num_levels(log: Sequence[Mapping[str, Any]], name: str) -> int:
 
 
 def curves(run: RunFiles, on_chains: bool) -> dict[str, Chart]:
-    """Makes a chart of each quantity logged on Markov chains if `on_chains`, else of each other quantity."""
+    """Makes charts {quantity: chart} of the moves of chains if `on_chains`, else of all other quantities."""
     found = {}
     for name in names_of(run.log, by_level=False):
         if any(word in name for word in _ON_CHAINS) == on_chains:
@@ -121,7 +121,7 @@ def curves(run: RunFiles, on_chains: bool) -> dict[str, Chart]:
 
 
 def last_line(run: RunFiles, on_chains: bool) -> Table | None:
-    """Makes a table of the last logged values by level; `on_chains` selects as in `curves`; None if empty."""
+    """Makes a table of the last values by level: of moves of chains if `on_chains`, else of all others."""
     names = [
         name
         for name in names_of(run.log, by_level=True)
@@ -135,7 +135,7 @@ def last_line(run: RunFiles, on_chains: bool) -> Table | None:
 
 
 def last_numbers(run: RunFiles) -> Table | None:
-    """Makes a table of the single numbers, not by level, in the last line of the log; None for none."""
+    """Makes a table of the last logged values that are not by level; None if no such values were logged."""
     rows = [
         [title_of(name), number(_value(run.log[-1].get(name), None))] for name in names_of(run.log, False)
     ]
@@ -202,7 +202,7 @@ def likelihoods(run: RunFiles) -> Table | None:
 
 
 def sampling_chains(run: RunFiles) -> Table | None:
-    """Makes a table of how the chains of sampling moved at each noise level; None if not recorded."""
+    """Makes a table of the steps and moves of sampling chains at each noise level; None if not recorded."""
     rows = []
     for pattern in ('samples/*/samples.json', 'evaluation/*.json'):
         for path, result in run.results_of(pattern).items():
@@ -240,7 +240,7 @@ def _objects(value: Any) -> Iterable[tuple[str, dict[str, Any]]]:
 
 
 def rollbacks(run: RunFiles) -> Table | None:
-    """Makes a table of the steps at which training diverged and was rolled back; None for no rollback."""
+    """Makes a table of the steps at which training diverged and was rolled back; None if it never was."""
     if not run.rollbacks:
         return None
     factor = run.config.training.rollback_factor
@@ -264,7 +264,7 @@ def energy_charts(found: Measured) -> dict[str, Chart]:
 
 
 def overlaps(found: Measured) -> Table:
-    """Compares energies of test images and of samples with those of training images, level by level."""
+    """Makes a table of how far energies of test images and samples are from those of training images."""
     chances = [measured.chance(found.train.shape[1], g.shape[1]) for g in (found.held_out, found.sampled)]
     rows = []
     for index, t in enumerate(found.levels):

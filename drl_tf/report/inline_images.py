@@ -65,8 +65,8 @@ def _uri(kind: str, file: io.BytesIO) -> str:
 def of_grids(grids: Mapping[int, str], problems: list[str], budget: int = BUDGET) -> dict[int, str]:
     """Reads pictures of samples as data URIs, which together take at most `budget` bytes.
 
-    If all pictures exceed 40 or the budget, only every second picture is kept, or every third, and so on. The
-    last picture is kept in any case.
+    If there are more than 40 pictures, or if they take more than `budget` bytes, only every second picture is
+    kept, or every third, and so on. The last picture is always kept, even if it alone takes more.
 
     Args:
       grids: {training step: path of the picture}, ascending.

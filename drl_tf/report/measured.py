@@ -30,7 +30,7 @@ class Measured:
       noise: standard deviation of the noise at each of these levels, between 0 and 1, float64 [L].
       train: energies of n training images, to which the noise of each level was added, float32 [L, n].
       held_out: energies of n' test images with noise added likewise, float32 [L, n'].
-      sampled: energies of n'' images that the sampler had reached at each level, float32 [L, n''].
+      sampled: energies of n'' samples in the making, when the sampler reaches each level, float32 [L, n''].
       states: the first m samples at S moments on the way from noise to image, uint8 [S, m, H, W, C].
       state_levels: noise level at each moment, int [S], from T down to 0. With the option `final_denoise`,
         the denoised images are one more moment, with level -1.
@@ -62,7 +62,7 @@ class Measured:
 
     @property
     def groups(self) -> dict[str, np.ndarray]:
-        """Energies by kind of image: {'training', 'held out', 'sampled'}, each float32 [levels, images]."""
+        """Energies by kind of image, {'training', 'held out' or 'sampled': float32 [levels, images]}."""
         return {'training': self.train, 'held out': self.held_out, 'sampled': self.sampled}
 
     def save(self, workdir: str) -> None:
@@ -113,13 +113,12 @@ def distance(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def chance(first: int, second: int) -> float:
-    """Returns the Kolmogorov-Smirnov distance that chance alone exceeds in 5 % of cases.
+    """Returns the Kolmogorov-Smirnov distance that two sets from one distribution exceed in 5 % of cases.
 
-    Chance alone means that both sets are drawn from the same distribution (Smirnov 1939). A larger distance
-    suggests different distributions.
+    A larger distance suggests that two sets come from different distributions (Smirnov 1939).
 
     Args:
-      first, second: number of elements of each set.
+      first, second: number of elements of the two sets.
 
     Examples:
       >>> round(chance(256, 256), 3)

@@ -55,7 +55,7 @@ def report(config: Config, workdir: str, compare: Sequence[str] = (), count: int
 def write(workdir: str) -> str:
     """Writes the page of a run, `report.html`, from the run's files, without loading the model.
 
-    The page shows the measurements of the last --mode=report, and says for which step they are.
+    The page shows the measurements of the last --mode=report, and the training step of the model measured.
 
     Args:
       workdir: the run's directory.

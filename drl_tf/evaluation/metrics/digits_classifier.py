@@ -122,7 +122,8 @@ def shrink(images: tf.Tensor, factor: int) -> tf.Tensor:
 class RandomResolution(keras.layers.Layer):
     """Keras layer that reduces the detail of random images, in training only.
 
-    An image of 32 px is shrunk to 16 px or to 8 px, each with probability 1/4, and enlarged again.
+    Its input is images of 32 px. Each image is shrunk to 16 px with probability 1/4, or to 8 px with
+    probability 1/4, and then enlarged to 32 px again. All other images stay as they are.
     """
 
     def __init__(self, **kwargs: Any):

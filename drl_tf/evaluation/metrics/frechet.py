@@ -13,8 +13,11 @@ from drl_tf.evaluation.metrics.moments import Moments
 def frechet_distance(real: Any, fake: Any) -> float:
     """Computes the Fréchet distance between two sets of features, each taken as Gaussian.
 
-    The distance is biased upwards, the more the smaller the sets: compare only sets of equal size.
-    `frechet_distance_from_moments` gives the formula.
+    For sets with means m and m' and covariances C and C', the distance is
+
+        |m - m'|^2 + Tr(C + C' - 2 (C C')^(1/2)).
+
+    Small sets give too large distances on average, so compare only distances of sets of equal size.
 
     Args:
       real: features, float [N, d], N at least 2.
@@ -27,7 +30,7 @@ def frechet_distance(real: Any, fake: Any) -> float:
       UserError: the shapes do not fit together, or a feature is not finite.
 
     Examples:
-      Shifted by 1 in each of 4 dimensions, the squared distance of the means is 4:
+      The second set is the first, shifted by 1 in each of 4 dimensions, so |m - m'|^2 = 4 and C = C':
       >>> real = np.random.default_rng(0).normal(size=[100, 4])
       >>> round(frechet_distance(real, real + 1), 3)
       4.0

@@ -34,8 +34,8 @@ def neighbour_scores(real: Any, fake: Any, k: int = 3, density_k: int = 5) -> di
     Args:
       real: features x, float [N, d].
       fake: features y, float [M, d].
-      k: the k of precision and recall.
-      density_k: the k of density and coverage.
+      k: the k in the formulas of precision and recall: r_k is the distance of the k-th nearest neighbour.
+      density_k: the k in the formulas of density and coverage.
 
     Returns:
       {'precision': .., 'recall': .., 'density': .., 'coverage': ..}, floats in [0, 1]; density can exceed 1.

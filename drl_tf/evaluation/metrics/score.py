@@ -24,12 +24,15 @@ _FEWEST = 20  # Scores other than the Fréchet distance need this many images.
 
 
 def names(extractor: Extractor) -> dict[str, str]:
-    """Returns the keys of three scores in the result of `score`, which depend on the extractor (network).
+    """Returns the keys under which `score` stores three of its scores; they depend on the network.
+
+    Args:
+      extractor: the network that computes features.
 
     Returns:
       {'frechet': key of the Fréchet distance, 'kernel': key of the kernel distance, 'classifier': key of the
-      classifier score}. The keys are 'fid', 'kid' and 'inception_score' for the standard Inception network,
-      else such as 'frechet_distance_digits_classifier'.
+      classifier score}. The keys are 'fid', 'kid' and 'inception_score' for the standard Inception network.
+      For other networks, they contain its name, such as 'frechet_distance_digits_classifier'.
     """
     if extractor.inception == 'standard':
         return {'frechet': 'fid', 'kernel': 'kid', 'classifier': 'inception_score'}
@@ -67,9 +70,10 @@ def score(
       <classifier> here, such as 'fid' for <frechet>.
 
       - <frechet>: the Fréchet distance of the samples from the real images.
-      - With `floor`: 'floor', the Fréchet distance of the held-out images from the real images. To compare
-        with it, '<frechet>_held_out_size' is the mean Fréchet distance of parts of the samples, each as
-        large as the set of held-out images; it is missing if there are fewer samples.
+      - With `floor`: 'floor', the Fréchet distance of the held-out images from the real images. Distances
+        are comparable only for equal numbers of images. So at most 4 parts of the samples, each with as many
+        images as are held out, are compared with the real images too. '<frechet>_held_out_size' is the mean
+        of their Fréchet distances; it is missing if there are fewer samples than held-out images.
       - If `real` has features: <kernel>, the kernel distance; '<kernel>_error', its standard error; and
         'precision', 'recall', 'density' and 'coverage'. They use at most 10,000 images of either set.
       - If the extractor gives logits: <classifier>, the classifier score; and '<classifier>_deviation', its

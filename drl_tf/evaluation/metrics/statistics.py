@@ -229,8 +229,8 @@ def load(path: str, extractor: Extractor) -> Statistics:
     """Reads statistics of real images from a file.
 
     Args:
-      path: a file that `Statistics.save` wrote; or a `.npz` file of the paper's authors, with features of
-        Inception in the array `pool_3`, [N, 2048].
+      path: a file that `Statistics.save` wrote; or a `.npz` file with features of N images by the standard
+        Inception network in the array `pool_3`, float [N, 2048].
       extractor: the network from which the features in the file must come.
 
     Raises:

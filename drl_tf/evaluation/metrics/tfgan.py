@@ -13,7 +13,9 @@ from drl_tf.base.errors import UserError
 
 @functools.cache
 def evaluation() -> Any:
-    """Imports and returns the module `tensorflow_gan.python.eval`, without its parent packages.
+    """Imports and returns the module `tensorflow_gan.python.eval`.
+
+    The code of its parent packages, such as `tensorflow_gan`, is not run, because it fails.
 
     Raises:
       UserError: tensorflow-gan is not installed.
