@@ -41,7 +41,8 @@ class EnergyModel(Editing, Detecting, KerasMethods):
       model: a `Config`, for random weights; or a `RecoveryLikelihood` (the result of `build_model`). Call
         `ema_network.converge_u()` of the `RecoveryLikelihood` first: its spectral norms are then exact.
       step: number of training steps that the weights have had so far.
-      beginning: where the weights come from, a dict with the keys of `provenance.BEGINNING`.
+      beginning: where the weights come from, a dict: 'origin' (about an imported network), 'fitted_steps'
+        (steps of `fit`), 'heights', 'seconds' and 'device' (of training). The default is for new weights.
 
     Attributes:
       model: the Keras model inside, a `RecoveryLikelihood`, which holds the networks.
@@ -77,9 +78,9 @@ class EnergyModel(Editing, Detecting, KerasMethods):
 
     @property
     def heights(self) -> Mapping[str, Any] | None:
-        """Constants that turn energies into log p, such as log Z of each noise level; None if not known.
+        """Constants that turn energies into log p; None if log Z is not known.
 
-        The dict holds {attribute of `drl_tf.runs.heights.Heights`: value}.
+        The entry 'log_z' has log Z of each noise level; `drl_tf.runs.heights.Heights` explains all entries.
         """
         return self._fitting.beginning['heights']
 
@@ -95,9 +96,8 @@ class EnergyModel(Editing, Detecting, KerasMethods):
         """Loads a trained model.
 
         Args:
-          preset: one of `EnergyModel.presets`, such as 'digits'; a directory written by `save_to_preset` or
-            `export`; the --workdir of a run; a `.keras` file; 'hf://org/model'; or
-            'kaggle://org/model/keras/variant'.
+          preset: a name in `EnergyModel.presets`; a directory of `save_to_preset` or `export`; the --workdir
+            of a run; a `.keras` file; 'hf://org/model'; or 'kaggle://org/model/keras/variant'.
           load_weights: whether to load the trained weights; False: random weights.
           dtype: 'float32'; 'bfloat16', which is faster if the hardware computes in bfloat16; or 'auto', which
             means 'bfloat16' on such hardware and 'float32' on any other.
@@ -158,9 +158,9 @@ class EnergyModel(Editing, Detecting, KerasMethods):
             saved_preset.write(self, self.model, config, self.step, directory, self._fitting.beginning)
 
     def load_weights(self, *args: Any, **kwargs: Any) -> None:
-        """Loads a file of `save_weights` as Keras does; `heights` becomes None, for log Z is then unknown.
+        """Loads weights from a file that `save_weights` wrote; the arguments are those of Keras.
 
-        The arguments are the path of the file, and options of `load_weights` of a Keras model.
+        `heights` becomes None, because log Z of the loaded weights is not known.
         """
         super().load_weights(*args, **kwargs)
         self._fitting.forget_heights()
@@ -177,6 +177,8 @@ class EnergyModel(Editing, Detecting, KerasMethods):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> 'EnergyModel':
         """Builds a model with random weights from the dict that `get_config` returns.
+
+        The model's `step` comes from the dict, so load the trained weights next. `custom_objects` is ignored.
 
         Examples:
           >>> model = drl_tf.EnergyModel.from_preset('digits')
@@ -212,14 +214,14 @@ class EnergyModel(Editing, Detecting, KerasMethods):
           verbose: what to print, as in Keras `fit`.
           callbacks: a Keras callback or a list of them; their attribute `model` is this `EnergyModel`.
           validation_data: held-out images, a pair (images, labels), or a finite `tf.data.Dataset`. The logs
-            then have 'val_energy', 'val_energy_gap' and, for 20 or more images, 'val_distance'; the module
-            `drl_tf.training.validation` defines them.
+            then have 'val_energy' (their mean energy), 'val_energy_gap' ('val_energy' minus that of training
+            images) and, for 20 or more images, 'val_distance' (kernel distance, KID, of samples to them).
           validation_freq: number of epochs from one validation to the next.
           steps_per_epoch: steps per epoch. None: one pass over the images, without an incomplete last batch;
             a dataset of unknown length is then read once before training, to count its images.
 
         Returns:
-          The Keras `History`, whose `history` holds {name: one mean per epoch} of losses and gradient norm.
+          The Keras `History`: its `history` has lists of one mean per epoch, of losses and gradient norm.
 
         Raises:
           UserError: an argument has a wrong shape or is out of range.
@@ -253,15 +255,12 @@ class EnergyModel(Editing, Detecting, KerasMethods):
             self.model.ema_network.converge_u()
 
     def export(self, directory: str | os.PathLike, max_samples: int | None = None) -> str:
-        """Writes a SavedModel with the averaged weights, for TensorFlow Serving and for `from_preset`.
+        """Writes averaged weights as a SavedModel, for TensorFlow Serving or `from_preset`; returns its path.
 
         Args:
           directory: parent of version directories 1, 2, ...; `export` creates the next one.
           max_samples: largest number of images in one request to the server. None: 1,024, or fewer if their
             gradients would need more than 4 GiB.
-
-        Returns:
-          The path of the version directory.
 
         Raises:
           UserError: the model cannot be exported, or the directory cannot be written to.

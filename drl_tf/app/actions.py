@@ -87,8 +87,8 @@ def draw(
         UserError to end the work.
 
     Returns:
-      A pair: the images, uint8 [n, H, W, C] (points of the plane: float32); and a list of such arrays, the
-      images on their way from noise, which ends with the images themselves.
+      A pair: the images, uint8 [n, H, W, C] (points of the plane: float32); and a list of arrays of this
+      shape, which show the images on their way from noise. The last array is the finished images.
 
     Raises:
       UserError: a value is out of range, or `progress` ended the work.
@@ -164,9 +164,10 @@ def blend(
 
     Args:
       model: the model.
-      begin: the first sample. `label` is its class (`IN_TURN`: no class), and `num` is here its index from 0
-        among the samples of the seed. `seed` and `guidance` apply to all images.
-      end: the last sample: `label` and `num` are its class and its index; `seed` and `guidance` are ignored.
+      begin: the first sample. Its `label` is the class (`IN_TURN`: no class). Its `num` is an index from 0,
+        not a number of images: it tells which of the images drawn with this seed is meant. `seed` and
+        `guidance` apply to all frames.
+      end: the last sample, by its class `label` and its index `num`; its `seed` and `guidance` are ignored.
       num_frames: number of images, 2 to 25.
       progress: callable that gets the share of the work done, 0 to 1, and what is being done; it may raise
         UserError to end the work.
@@ -196,7 +197,7 @@ def compose(
 
     Args:
       model: a model with classes. Expressions with | need a model trained with --energy=preconditioned.
-      text: the expression, at most 200 letters: classes (numbers), & (and), | (or), ! (not) and brackets.
+      text: the expression, at most 200 characters: classes (numbers), & (and), | (or), ! (not) and brackets.
       num: number of images, 1 to 25.
       seed: 0 to 2^31 - 1.
       progress: callable that gets the share of the work done, 0 to 1, and what is being done; it may raise

@@ -50,13 +50,14 @@ class App:
         inputs: Sequence[Any],
         outputs: Sequence[Any],
     ) -> None:
-        """Makes a button or other component call `function` and show its results; Stop ends a call.
+        """Makes a button or other component call `function` and show its results.
 
         Args:
           trigger: event of a component, such as `button.click`, or several events.
-          function: callable that gets the value of each input, and as its last argument a callable to report
-            progress (share of the work done, 0 to 1; what is being done). It returns the value of each
-            output.
+          function: callable that gets the value of each input, and as its last argument a callable
+            `progress(share, text)`: the share of the work done, 0 to 1, and what is being done. Call
+            `progress` often: after the user has pressed Stop, it raises an error, which ends the work.
+            `function` returns the value of each output.
           inputs: components whose values `function` gets.
           outputs: components that show the values that `function` returns.
         """
@@ -85,10 +86,12 @@ class App:
 
     @contextlib.contextmanager
     def stoppable(self, request: gr.Request) -> Iterator[threading.Event]:
-        """Context manager: yields a `threading.Event`, which is set when the user presses Stop.
+        """Context manager for work that Stop ends: yields a `threading.Event`, which Stop sets.
+
+        The work in the block must look at the event from time to time, and end when it is set.
 
         Args:
-          request: the request that the work in the block answers; only Stop on the same page sets the event.
+          request: the request that the work answers. Only Stop on the page that sent it sets the event.
         """
         stop = self._stops[request.session_hash] = threading.Event()
         try:
@@ -97,7 +100,7 @@ class App:
             self._stops.pop(request.session_hash, None)
 
     def cancels(self, work: Any) -> None:
-        """Makes Stop cancel `work`, an event listener of Gradio, such as the result of `button.click(..)`."""
+        """Makes Stop cancel `work`, the result of `button.click(..)` or the like; before `connect_stop`."""
         self._work.append(work)
 
     def buttons(self, *texts: str) -> list[gr.Button]:

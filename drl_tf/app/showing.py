@@ -43,9 +43,11 @@ def sheet(images: np.ndarray) -> Image.Image:
 def maps(images: np.ndarray, scores: Scores) -> Image.Image:
     """Arranges images in one picture, each beside a map that is bright where the image is unlikely.
 
+    All maps have the same scale, from 0 to the largest value of any map.
+
     Args:
       images: uint8 [n, H, W, C].
-      scores: scores of the images. All maps have the same scale, from 0 to the largest value.
+      scores: the result of `EnergyModel.anomaly_scores` for these images; the maps are its `total_map`.
 
     Returns:
       The picture, in colours.
@@ -61,7 +63,7 @@ def table(names: Sequence[str], scores: Scores, typicality: np.ndarray | None) -
 
     Args:
       names: name of each image.
-      scores: scores of the images.
+      scores: the result of `EnergyModel.anomaly_scores` for these images.
       typicality: distance of each image's log density from the mean over training images, in standard
         deviations, float32 [n]; None: not known.
 
@@ -83,12 +85,12 @@ def table(names: Sequence[str], scores: Scores, typicality: np.ndarray | None) -
 
 
 def verdict(names: Sequence[str], typicality: np.ndarray | None) -> str:
-    """Returns a sentence that names the atypical images, or says that typicality is not known.
+    """Returns sentences that count typical images and name the others, those with a typicality above 3.
 
     Args:
       names: name of each image.
       typicality: distance of each image's log density from the mean over training images, in standard
-        deviations, float32 [n]; None: not known.
+        deviations, float32 [n]. None: not known; a sentence about this is returned.
 
     Examples:
       >>> verdict(['a', 'b'], np.array([0.5, 9.0]))

@@ -27,7 +27,8 @@ def missing(
       shape: (H, W, C) of the image.
       kind: `PAINTED` (what the user painted), `HALF` (the lower half) or `RANDOM` (70 % of the pixels).
       painted: for `PAINTED`, the value of Gradio's `ImageEditor`: a dict whose entry 'layers' is a list of
-        arrays, uint8 [h, w, 4] of any size.
+        RGBA pictures, uint8 [h, w, 4]. They may have any size. Pixels with an opacity of 64 or more (of
+        255) in any layer count as painted.
       seed: seed for `RANDOM`.
 
     Returns:

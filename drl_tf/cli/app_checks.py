@@ -10,7 +10,7 @@ from drl_tf.distributed import cluster
 
 
 def check_configuration(command: Command) -> None:
-    """Checks that --mode=app, if the command has this mode, can start.
+    """Checks that --mode=app can start; does nothing if the command has only other modes.
 
     Raises:
       UserError: Gradio is missing, or the port is taken.

@@ -145,7 +145,7 @@ def _check_model(command: Command, given: dict[str, Any]) -> None:
 
 
 def check_configuration(command: Command, config: Config, workdir: str) -> None:
-    """Checks that the modes can work with a configuration and with the files, without TensorFlow.
+    """Checks that the modes fit the configuration, can read their inputs and can write; without TensorFlow.
 
     Args:
       command: the options that say what to do, after `check_command`.
@@ -280,7 +280,7 @@ def _check_outputs(command: Command, config: Config, workdir: str) -> None:
 
 
 def check_work(command: Command, config: Config) -> None:
-    """Checks what needs TensorFlow: devices, feature networks, statistics and files of samples.
+    """Checks what needs TensorFlow: devices, the network for features, --stats_file and files of --samples.
 
     `command` says what to do, and `config` is the configuration of the run.
 

@@ -88,7 +88,7 @@ def check_configuration(command: Command, config: Config) -> None:
 
 
 def features(command: Command, config: Config) -> bool:
-    """Returns whether inpaint or restore is to compare features of images, because --extractor is given.
+    """Returns whether --extractor makes inpaint or restore compare results with originals by features.
 
     Args:
       command: the options that say what to do.

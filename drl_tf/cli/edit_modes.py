@@ -37,10 +37,10 @@ def change(mode: str, command: Command, config: Config, workdir: str, step: int 
 
 
 def labels_and_weights(command: Command) -> tuple[tuple[int, ...], tuple[float, ...]] | None:
-    """Returns the classes in the --expression of a command, and the weight of each.
+    """Returns the classes in the --expression of a command, and the weight of the energy of each.
 
-    For '3 & !8', it returns ((3, 8), (1.0, -1.0)). It returns None for an expression that is no weighted sum
-    of energies of one model, because it has an "or" (|) or names one of two models (a or b).
+    For '3 & !8', the result is ((3, 8), (1.0, -1.0)). Not every expression is such a weighted sum of energies
+    of classes: with an "or" (|), or with the name of a model (a or b), the result is None.
     """
     found = expressions.weights(expressions.parse(command.expression))
     return None if found is None else (tuple(found), tuple(found.values()))
@@ -73,7 +73,9 @@ def judged(command: Command, config: Config, result: dict[str, str] | None) -> d
 
 
 def compose(command: Command, config: Config, workdir: str, step: int | None, count: int) -> dict[str, str]:
-    """Runs --mode=compose with an --expression that has an "or" (|) or two models, on the chief only.
+    """Draws images for --mode=compose, if --expression has an "or" (|) or combines two models (a and b).
+
+    Only the chief (the first worker) draws.
 
     Args:
       command: the options that say what to do.
@@ -83,7 +85,7 @@ def compose(command: Command, config: Config, workdir: str, step: int | None, co
       count: number of images to draw.
 
     Returns:
-      Lines to print, {label: text}; None on the workers other than the chief (the first worker).
+      Lines to print, {label: text}; None on the other workers.
     """
     from drl_tf.editing import compose as composing
 

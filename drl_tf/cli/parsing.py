@@ -56,8 +56,9 @@ def resolve(command: Command, values: flags.FlagValues, argv: Sequence[str]) -> 
     """Returns the configuration of a command line, and its workdir (the directory of the run).
 
     A new run, and modes that use no run, get their configuration from the options and presets. Other modes
-    get the configuration stored with the run or --model, changed by the options. --mode=train resumes the run
-    in the workdir, unless there is none, or --dataset or --restart is given.
+    load the configuration stored with the run or --model, and the options on the command line override it.
+    --mode=train resumes the run in the workdir; it begins a new run if there is none there, or if --dataset
+    or --restart is given.
 
     Args:
       command: the options that say what to do.
@@ -65,7 +66,8 @@ def resolve(command: Command, values: flags.FlagValues, argv: Sequence[str]) -> 
       argv: the program's name and its options.
 
     Raises:
-      UserError: there is no such run or model, or it was trained with other options.
+      UserError: there is no such run or model, or an option would change what training has fixed, such as
+        the network.
     """
     if 'import_official' in command.mode:
         return _from_flags(command, *_with_network(command, values, argv))

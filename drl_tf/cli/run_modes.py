@@ -53,10 +53,10 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices,
 
 
 def as_trained(config: Config, workdir: str) -> Config:
-    """Returns a configuration with the values that training has stored in the run.
+    """Returns a configuration with the values that training has chosen or measured, and stored in the run.
 
-    These are the mean, standard deviation and `exact_images` of the data, and the final `train_steps` and
-    `decay_steps`.
+    These are the mean and standard deviation of the data, the number of images that --energy=exact keeps
+    (`exact_images`), and the numbers of steps `train_steps` and `decay_steps`.
 
     Args:
       config: the configuration before training.

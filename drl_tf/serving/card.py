@@ -23,7 +23,9 @@ _CHAINS = {'langevin': 'Langevin steps', 'mala': 'MALA steps', 'hmc': 'HMC trans
 
 
 def write_flags(path: str, config: Config) -> None:
-    """Writes the options of a run to a flagfile, to repeat its training; without scoring and local paths.
+    """Writes the options of a run to a flagfile, with which the training can be repeated.
+
+    The file leaves out the options of scoring (`config.evaluation`), and the local paths of the data.
 
     Args:
       path: the file.
@@ -56,7 +58,8 @@ def write(
 
     Args:
       path: the file to write.
-      final: the version directory that the card names; the exported model and the card will be moved to it.
+      final: the version directory that the card names. `path` may lie in a temporary directory, which the
+        caller renames to `final` afterwards.
       model: the exported model.
       config: the configuration of the run that trained the model.
       step: number of steps for which the model was trained.
@@ -91,7 +94,7 @@ def body(
       step: number of steps for which the model was trained.
       weights: the weights that are exported, 'ema' (averages) or 'raw'.
       known: how the model was trained and scored, the dict that `provenance.history` returned.
-      flags: path that the card gives for the flagfile with the options of the run.
+      flags: path of the flagfile with the options of the run, as the card shows it.
       max_samples: the largest number of images in a request; 0: not mentioned.
     """
     return [

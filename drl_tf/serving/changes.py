@@ -33,8 +33,8 @@ def inpaint(
       missing: True where a pixel is missing, bool [n, H, W, 1].
       seed: seed of all random numbers, any two integers, int32 [2].
       weights: 'ema' (averages) or 'raw'.
-      corrector_steps: relative step size of the chains at each noise level, the result of `pilot.steps`; it
-        may be None.
+      corrector_steps: relative step sizes of the chains, one per noise level, float32, from `pilot.steps`;
+        None: the step sizes of the noise schedule.
 
     Returns:
       {'images': float32 [n, H, W, C] in [-1, 1]}.
@@ -65,16 +65,17 @@ def interpolate(
     weights: str,
     corrector_steps: tf.Tensor | None,
 ) -> _Outputs:
-    """Draws images between two samples: interpolates all noise that the sampler draws for them.
+    """Draws images between two samples, by interpolating all the noise from which the two are drawn.
 
     Args:
       model: the exported model.
       seed: seed of all random numbers, any two integers, int32 [2].
-      between: indices of the two samples among the samples of this seed, int32 [2].
-      position: share of the way from the first to the second sample, float32 [n] in [0, 1].
+      between: indices of the two samples, int32 [2]. Index i stands for the image i that the signature
+        `sample` draws with this seed.
+      position: place of each image between the two samples, float32 [n]: 0 is the first sample, 1 the second.
       weights: 'ema' (averages) or 'raw'.
-      corrector_steps: relative step size of the chains at each noise level, the result of `pilot.steps`; it
-        may be None.
+      corrector_steps: relative step sizes of the chains, one per noise level, float32, from `pilot.steps`;
+        None: the step sizes of the noise schedule.
 
     Returns:
       {'images': uint8 [n, H, W, C]}.

@@ -86,16 +86,17 @@ def write(
     """Exports a model in memory as a SavedModel; a server sees the new version only when it is complete.
 
     Args:
-      model: a float32 model, built outside any distribution strategy. The vectors of its spectral
-        normalisation have converged.
+      model: a float32 model, built outside any distribution strategy. To export averaged weights, call
+        `model.ema_network.converge_u()` first: the spectral normalisation then fits these weights.
       config: the configuration of the run that trained the model.
       step: number of steps for which the model was trained.
       directory: parent of version directories 1, 2, ...; the next one is created.
       max_samples: the largest number of images in a request. 0: 1,024, or fewer if their gradients would need
         more than 4 GiB.
       weights: 'ema' (averages) or 'raw'.
-      history: how the model was trained and scored, the dict that `provenance.history` returned. The model
-        card and the signatures `log_likelihood` and `score` use it.
+      history: how the model was trained and scored, the dict that `provenance.history` returned; the default
+        means that nothing is known. It gives the text of the model card, and log Z for the signatures
+        `log_likelihood` and `score`.
 
     Returns:
       Lines to print, {label: path}.

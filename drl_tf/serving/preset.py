@@ -70,22 +70,25 @@ def _shipped() -> dict[str, dict[str, Any]]:
 
 
 class Presets:
-    """Descriptor for a class attribute: reading it lists the models that come with the package."""
+    """Descriptor behind `EnergyModel.presets`: reading it lists the models that come with the package.
+
+    The value is {name: {'metadata': {'description': one sentence, 'path': directory of the model}}}.
+    """
 
     def __get__(self, instance: Any, owner: Any) -> dict[str, dict[str, Any]]:
         return _shipped()
 
 
 def found(preset: str) -> str:
-    """Returns the path of a model from which `EnergyModel.from_preset` can load.
+    """Finds the path of a model, for `EnergyModel.from_preset` to load.
 
     Args:
       preset: the name of a model that comes with the package; or the path of a preset, a `.keras` file, a run
         or an exported model.
 
     Returns:
-      The version directory of an exported model, which is the newest version if `preset` is a name or the
-      parent of version directories; for a preset, a file or a run, `preset` itself.
+      `preset` itself, if it is the path of a preset, a file, a run or one version of an exported model.
+      Otherwise (a name, or a directory with versions 1, 2, ..): the directory of the newest version.
 
     Raises:
       UserError: there is no such model.
@@ -102,7 +105,7 @@ def found(preset: str) -> str:
 
 
 def is_preset(path: str) -> bool:
-    """Returns whether a path is a `.keras` file, or a preset: its `config.json` has a `registered_name`."""
+    """Returns whether a path is a `.keras` file, or a directory whose `config.json` has `registered_name`."""
     if path.endswith(KERAS_FILE) and os.path.isfile(path):
         return True
     return 'registered_name' in read_sound_json(os.path.join(path, CONFIG))
@@ -173,7 +176,7 @@ def write(
 ) -> None:
     """Writes a preset to a directory, whole or not at all; it replaces a preset in the directory.
 
-    Other files that a user has added to the former preset stay.
+    Files that a user has added to the replaced preset stay.
 
     Args:
       public: the `drl_tf.EnergyModel` to save.
@@ -181,7 +184,9 @@ def write(
       config: the configuration of the run that trained the model.
       step: number of steps for which the model was trained.
       directory: the directory of the preset.
-      beginning: where the weights come from, a dict with the keys of `provenance.BEGINNING`.
+      beginning: where the weights come from, for the model card: a dict with 'origin' (about an imported
+        network, or {}), 'fitted_steps' (steps of `fit`), 'heights' (log Z of each level), 'seconds' (of
+        training) and 'device'; the last three may be None.
 
     Raises:
       UserError: the directory holds files but no preset, or cannot be written to.

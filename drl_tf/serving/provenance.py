@@ -32,20 +32,23 @@ def history(workdir: str, step: int, weights: str) -> dict[str, Any]:
 
     Args:
       workdir: the run's directory.
-      step: training step of the exported checkpoint.
-      weights: 'ema' (averages) or 'raw'.
+      step: training step of the exported checkpoint. Only results for this step count.
+      weights: 'ema' (averages) or 'raw'. Only results for these weights count.
 
     Returns:
-      A dict with these entries:
+      A dict with these entries; an entry that is not known is None:
 
-      - 'origin': the record of an imported checkpoint of the authors' code, or {}.
-      - 'fitted_steps': the number of steps of `EnergyModel.fit`.
-      - 'heights': log Z of the noise levels, {attribute of `Heights`: value}, or None.
-      - 'seconds' and 'device': the training time up to this step, and the device; None if unknown.
-      - 'evaluations': a list of the results of --mode=evaluate for this step and these weights.
-      - 'likelihood': the result of --mode=likelihood by annealing, with the most transitions, or None.
-      - 'direct': the result of --mode=likelihood --method=direct, over the most images, or None.
-      - 'density': the result of --mode=density, for points of the plane, or None.
+      - 'origin': if the run began with a network imported from the code of the method's authors, a dict that
+        tells where it came from; otherwise {}.
+      - 'fitted_steps': the number of training steps that `EnergyModel.fit` took.
+      - 'heights': constants that turn energies into log p, {attribute of `Heights`: value}; 'log_z' is log Z
+        of each noise level.
+      - 'seconds' and 'device': the training time up to this step, and the device.
+      - 'evaluations': a list of the results of --mode=evaluate.
+      - 'likelihood': the result of --mode=likelihood by annealed importance sampling. If there are several,
+        it is the one with the most transitions of all chains together.
+      - 'direct': the result of --mode=likelihood --method=direct; of several, the one over the most images.
+      - 'density': the result of --mode=density, for points of the plane.
     """
 
     def results(directory: str) -> list[dict[str, Any]]:

@@ -48,23 +48,25 @@ def grey_levels(images: tf.Tensor) -> tf.Tensor:
 
 
 def shaped(value: tf.Tensor, *shape: int | None) -> tf.Tensor:
-    """Checks the shape of a tensor when the graph runs, and returns the tensor.
+    """Returns `value` with a check of its shape. Use the result: only then does the graph run the check.
 
     Args:
-      value: the tensor.
+      value: the tensor to check.
       *shape: the required size of each dimension; None: any size.
     """
     return tf.ensure_shape(value, shape)
 
 
 def within(value: tf.Tensor, low: float, high: float, name: str) -> tuple[tf.Operation, tf.Operation]:
-    """Returns two assertions, which fail when the graph runs if a value is below `low`, above `high` or NaN.
+    """Builds two assertions, which fail if an element of `value` is below `low`, above `high` or NaN.
+
+    Pass them to `tf.control_dependencies`, so that they run before the value is used.
 
     Args:
       value: the tensor to check.
       low: the smallest allowed value.
       high: the largest allowed value.
-      name: name of the input, for the message.
+      name: name of the value, for the error message.
     """
     message = f'{name} must be from {low} to {high}'
     return (

@@ -19,20 +19,23 @@ def score_outputs(
 ) -> dict[str, tf.Tensor]:
     """Computes energies, gradients and maps of clean images at several noise levels, as a TensorFlow graph.
 
+    g, the gradient of the log density times the standard deviation of the noise, tells how far denoising
+    would move each pixel. It is large where an image is unlikely.
+
     Args:
       model: a float32 model.
       weights: 'ema' (averages) or 'raw'.
-      heights: log Z of each noise level, and mean and standard deviation of log p over training images; None
-        if log Z is not known.
+      heights: the constants that turn energies into log p: log Z of each noise level, and the mean and the
+        standard deviation of log p over training images. None if log Z is not known.
       images: clean images, float32 [n, H, W, C] in [-1, 1].
 
     Returns:
-      A dict of float32 tensors, for L noise levels:
+      A dict of float32 tensors. The L noise levels are those of sampling and `EnergyModel.scoring_level`, in
+      ascending order:
 
       - 'energy': the energy in nats, which is minus the log density up to a constant of the level, [n, L].
-      - 'gradient': norm over all pixels of g, the gradient of the log density times the standard deviation
-        of the noise, [n, L].
-      - 'maps': g at each pixel, as the root mean square over the channels, [n, L, H, W].
+      - 'gradient': norm of g over all pixels and channels, [n, L].
+      - 'maps': root mean square of g over the channels of each pixel, [n, L, H, W].
       - 'log_prob': the log density in nats, [n, L]; only with `heights`.
       - 'typicality': distance of the log density from its mean over training images, in standard deviations,
         at the level `EnergyModel.scoring_level`, [n]; only with `heights`.

@@ -27,11 +27,12 @@ _Outputs = dict[str, tf.Tensor]
 class Export(tf.Module):
     """The `tf.Module` to save as a SavedModel: signatures, and the weights that they use.
 
-    All models have `sample`, `energy`, `denoise`, `score`; with classes also `sample_class`, `energy_class`;
-    with known log Z `log_likelihood`; for images `inpaint`, `interpolate`, and `..._bytes` of all for PNG.
+    All models have `sample`, `energy`, `denoise`, `score`; models with classes also `sample_class` and
+    `energy_class`; models with known log Z `log_likelihood`; models of images `inpaint` and `interpolate`.
+    For images, each signature NAME has a twin NAME_bytes, which takes and returns images as PNG files.
 
     Args:
-      model: a float32 model, built outside any strategy; its spectral normalisation has converged.
+      model: a float32 model, built outside any strategy; call its `ema_network.converge_u()` first.
       max_samples: the largest number of images in a request.
       weights: 'ema' (averages) or 'raw'.
       log_z: bounds of log Z at level 0, (low, high) in nats; None if unknown.
@@ -117,10 +118,7 @@ class Export(tf.Module):
     def _from_png(
         self, function: Callable[..., _Outputs], files: tf.Tensor, level: tf.Tensor | None
     ) -> tf.Tensor:
-        """Decodes PNG files, and scales the images x as the signature `function` needs.
-
-        `denoise`, `inpaint` and `score` take x, the signatures of energies m_t A_t x, `log_likelihood` A_0 x.
-        """
+        """Decodes PNG files to images x; returns x, A_0 x or m_t A_t x, whichever `function` takes."""
         schedule = self._model.schedule
         with tf.control_dependencies(within(tf.size(files), 1, self._max_samples, 'the number of images')):
             x = decode_png(tf.identity(files), self._model.config.image_shape)
@@ -132,11 +130,9 @@ class Export(tf.Module):
             return at(schedule.m * schedule.A[:-1], tf.identity(level)) * x
 
     def sample(self, seed: tf.Tensor, num_samples: tf.Tensor) -> _Outputs:
-        """Draws images, {'images': uint8 [n, H, W, C]}; for points of the plane, float32.
+        """Draws n = `num_samples` images, {'images': uint8 [n, H, W, C]} (points of the plane: float32).
 
-        Args:
-          seed: any two integers, int32 [2]; image i depends on (seed, i) only.
-          num_samples: number of images n, int32 [].
+        `seed` is any two integers, int32 [2]. Image i depends on (seed, i) only.
         """
         seed = shaped(seed, 2)
         num_samples = shaped(num_samples)
@@ -150,7 +146,7 @@ class Export(tf.Module):
         Args:
           seed: any two integers, int32 [2]; image i depends on (seed, i) and its class.
           labels: class of each image, from 0, int32 [n]; -1 means no class.
-          guidance: w in the log density (1 + w) F(class) - w F(no class), -1 to 20, float32 [].
+          guidance: weight of classifier-free guidance, -1 to 20, float32 []; 0: no guidance.
         """
         seed = shaped(seed, 2)
         labels = shaped(labels, None)
@@ -183,13 +179,13 @@ class Export(tf.Module):
         return {'images': x if self._model.config.planar else grey_levels(x)}
 
     def energy(self, images: tf.Tensor, level: tf.Tensor) -> _Outputs:
-        """Computes {'energy': -F, 'network_output': F divided by a factor of the level}, float32 [n] each.
+        """Returns {'energy': -F, 'network_output': F divided by a factor of the level}, float32 [n] each.
 
-        F is the log density in nats of a scaled noisy image, up to a constant for each noise level.
+        F is the log density of y_t in nats, up to a constant of the level t. For a noisy image x_t, y_t is
+        m_t x_t; for a clean image x in [-1, 1], y_t is m_t A_t x. `model.schedule` has the factors m and A.
 
         Args:
-          images: y_t = m_t x_t for noisy images x_t, m_t A_t x for clean images x, float32 [n, H, W, C].
-          level: noise level t of each image, from 0, int32 [n].
+          images, level: y_t, float32 [n, H, W, C], and the noise level t of each image, from 0, int32 [n].
         """
         images, level = self._checked(images, level)
         return self._energies(images, level, UNCONDITIONAL)
@@ -197,11 +193,13 @@ class Export(tf.Module):
     def energy_class(
         self, images: tf.Tensor, level: tf.Tensor, labels: tf.Tensor, guidance: tf.Tensor
     ) -> _Outputs:
-        """Computes what `energy` does, {'energy', 'network_output'}, for noisy images of given classes.
+        """Returns {'energy': -F, 'network_output': F divided by a factor of the level}, for given classes.
+
+        F is (1 + w) F(class) - w F(no class); F(c) is the log density of class c in nats, up to a constant.
 
         Args:
-          images, level: scaled noisy images y_t, float32 [n, H, W, C], and their noise levels t, int32 [n].
-          labels, guidance: classes, int32 [n], and w in F = (1 + w) F(class) - w F(no class), float32 [].
+          images, level: noisy images times m_t (`model.schedule.m[t]`), and their noise levels t, int32 [n].
+          labels, guidance: class of each image from 0, int32 [n] (-1: no class); and w, -1 to 20, float32 [].
         """
         labels = shaped(labels, None)
         guidance = shaped(guidance)
@@ -216,10 +214,8 @@ class Export(tf.Module):
     def log_likelihood(self, images: tf.Tensor) -> _Outputs:
         """Computes bounds of log densities, {'low': .., 'high': ..} in nats, float32 [n] each.
 
-        The log density of an image x_0 is F(m_0 x_0, 0) - log Z_0 + D log m_0, with D = H W C.
-
-        Args:
-          images: images x_0 of the lowest noise level, float32 [n, H, W, C]; for clean images x, give A_0 x.
+        `images` have the noise of the lowest level, float32 [n, H, W, C]. Multiply clean images in [-1, 1] by
+        `model.schedule.A[0]` first. The two bounds differ by as much as the two estimates `log_z` of log Z.
         """
         level = tf.zeros([tf.shape(images)[0]], tf.int32)
         images, level = self._checked(images, level)
@@ -232,7 +228,12 @@ class Export(tf.Module):
         return {'low': log_density - high + log_m, 'high': log_density - low + log_m}
 
     def score(self, images: tf.Tensor) -> _Outputs:
-        """Computes energies and gradients of clean images [n, H, W, C] in [-1, 1]; see `score_outputs`."""
+        """Scores clean images, float32 [n, H, W, C] in [-1, 1], at L noise levels; returns a dict of tensors.
+
+        'energy' [n, L] is in nats. 'gradient' [n, L] tells how far denoising would move the image, and 'maps'
+        [n, L, H, W] each pixel. With known log Z: 'log_prob' [n, L] in nats, and 'typicality' [n], by how
+        many standard deviations the log density differs from its mean over training images.
+        """
         images, _ = self._checked(images, tf.zeros([tf.shape(images)[0]], tf.int32))
         return score_outputs(self._model, self._weights, self._heights, images)
 
@@ -247,10 +248,8 @@ class Export(tf.Module):
     def denoise(self, images: tf.Tensor, level: tf.Tensor, seed: tf.Tensor) -> _Outputs:
         """Removes the noise of one level: draws {'images': x_t, float32 [n, H, W, C]}, given x_{t+1}.
 
-        Args:
-          images: noisy images x_{t+1} of level t + 1, float32 [n, H, W, C].
-          level: level t of the result, from 0, int32 [n].
-          seed: any two integers, int32 [2].
+        `images` are x_{t+1}, noisy images of level t + 1, float32 [n, H, W, C]. `level` is the level t of
+        each result, from 0, int32 [n]. `seed` is any two integers, int32 [2].
         """
         images, level = self._checked(images, level)
         q = pilot.as_tensor(self._denoising_steps)
@@ -269,9 +268,10 @@ class Export(tf.Module):
             return changes.inpaint(self._model, images, missing, seed, self._weights, q)
 
     def interpolate(self, seed: tf.Tensor, between: tf.Tensor, position: tf.Tensor) -> _Outputs:
-        """Draws images on the way from one sample of a seed to another, {'images': uint8 [n, H, W, C]}.
+        """Draws n images between two samples of `seed`, int32 [2]; returns {'images': uint8 [n, H, W, C]}.
 
-        `between` has the samples' indices, int32 [2]; `position` shares of the way, [n]; `seed` is int32 [2].
+        `between` holds the indices of the two samples, int32 [2]. `position` holds the place of each image
+        between them, float32 [n]: 0 is the first sample, 1 the second.
         """
         checks = within(tf.size(position), 1, self._max_samples, 'the number of positions')
         q = pilot.as_tensor(self.corrector_steps)
