@@ -39,11 +39,11 @@ class Choice:
     """Which images to draw: class, guidance, seed and number.
 
     Attributes:
-      label: the class, from 0; -1: no class; `IN_TURN`: all classes in turn.
+      label: the class, from 0; -1: no class; `IN_TURN`, a constant of this module: all classes in turn.
       guidance: weight w of the class, -1 to 20; 0 for models without classes. If F(c) is the model's log
         density of class c, images are drawn from the log density (1 + w) F(class) - w F(no class).
       seed: 0 to 2^31 - 1.
-      num: number of images, 1 to `limits.MOST_IMAGES`.
+      num: number of images, at least 1. `blend` takes it as the index of one image, from 0.
       num_steps: number of noise levels on the way from noise to image; None: the model's default.
     """
 
@@ -54,10 +54,14 @@ class Choice:
     num_steps: int | None = None
 
     def labels(self, model: EnergyModel) -> int | None:
-        """Returns the value to pass as `labels` to the methods of `model`: the class, or -1 for no class.
+        """Returns the value to pass as `labels` to `generate` and `inpaint` of a model.
 
-        The value is None for models without classes, and for `IN_TURN`. With labels=None, `generate` takes
-        all classes in turn, and `inpaint` takes no class.
+        Args:
+          model: the model.
+
+        Returns:
+          The class, or -1 for no class; None for a model without classes, and for `IN_TURN`. With
+          labels=None, `generate` takes all classes in turn, and `inpaint` takes no class.
         """
         return None if self.label == IN_TURN or not model.num_classes else self.label
 
@@ -109,8 +113,8 @@ def draw(
 def most_images(model: EnergyModel) -> int:
     """Returns the largest number of images that one request may draw.
 
-    This is the option `sample_batch_size` of the model, but at most 25 unless the model draws points of the
-    plane.
+    This is the option `sample_batch_size` of the model. For a model of images, it is at most 25; a model of
+    points in the plane has no further limit.
 
     Examples:
       >>> most_images(EnergyModel.from_preset('digits'))

@@ -64,8 +64,8 @@ def directory_written_aside(directory: str | os.PathLike[str], replaced: Contain
 
     Args:
       directory: the directory to replace; it may be missing.
-      replaced: names of files that the new directory does not take over from the former one. When the block
-        ends, all other files are copied into the new directory, over files of the same name.
+      replaced: names of the former files to drop. All other former files are copied into the new directory
+        when the block ends, over files of the same name.
 
     Yields:
       The path of the new directory, into which the block writes.

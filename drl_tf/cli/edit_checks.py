@@ -88,7 +88,9 @@ def check_configuration(command: Command, config: Config) -> None:
 
 
 def features(command: Command, config: Config) -> bool:
-    """Returns whether --extractor makes inpaint or restore compare results with originals by features.
+    """Returns whether the command compares repaired images with the originals by their features.
+
+    The modes inpaint and restore do so if the option `extractor` is given.
 
     Args:
       command: the options that say what to do.

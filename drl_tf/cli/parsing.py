@@ -271,7 +271,12 @@ def _given(fields: Iterable[dataclasses.Field], values: flags.FlagValues) -> dic
 
 
 def group_of(group: type, values: flags.FlagValues) -> Any:
-    """Builds `group`, a dataclass of options such as `Command`, from the values of the flags."""
+    """Returns an instance of a dataclass of options, with the values of the parsed flags.
+
+    Args:
+      group: the dataclass, such as `Command`; each field is an option.
+      values: the parsed flags, from `parse`.
+    """
     return group(**{field.name: _value(field, values) for field in dataclasses.fields(group)})
 
 

@@ -68,17 +68,17 @@ class Schedule:
 
     @property
     def posterior_std(self) -> np.ndarray:
-        """Standard deviation of y_t given the clean image and x_{t+1} (Ho et al. 2020), float64 [T]."""
+        """Standard deviation of y_t = m_t x_t given the clean image and x_{t+1}, float64 [T]."""
         return self.S[:-1] / self.S[1:] * self.s[1:] * self.m
 
     @property
     def m(self) -> np.ndarray:
-        """Factor m_t of the network input y_t = m_t x_t, float64 [T]: a_{t+1} at conditional levels, or 1."""
+        """Factor m_t of the network input y_t = m_t x_t: a_{t+1} if `conditional`, else 1; float64 [T]."""
         return np.where(self.conditional == 1, self.a[1:], 1.0)
 
     @property
     def delta(self) -> np.ndarray:
-        """Step size of Langevin chains, sqrt(b2 S_t / S_0) s_{t+1} (attributes S and s), float64 [T]."""
+        """Step size of Langevin chains, sqrt(b2 S_t / S_0) s_{t+1} (attributes b2, S, s), float64 [T]."""
         return np.sqrt(self.b2 * self.S[:-1] / self.S[0]) * self.s[1:]
 
     @property
@@ -120,7 +120,8 @@ def t6(num_levels: int = 6, b2: float = 2e-4) -> Schedule:
       b2: factor of the squared Langevin step sizes; 2e-4 in the paper.
 
     Returns:
-      A `Schedule`, conditional at all levels but the top. The networks take t as the noise level.
+      A `Schedule`. Each energy-based model but the top one is conditional on x_{t+1}. The networks take t as
+      the noise level.
 
     Examples:
       >>> schedule = t6()
@@ -143,8 +144,8 @@ def cosine(num_levels: int = 6, b2: float = 4e-4, largest: float = 9.8, smallest
       smallest: log-SNR of x_T, the highest noise level.
 
     Returns:
-      A `Schedule` with evenly spaced angles, conditional at all levels but the top. The networks take
-      1000 angle / (pi / 2) as the noise level.
+      A `Schedule` with evenly spaced angles. Each energy-based model but the top one is conditional on
+      x_{t+1}. The networks take 1000 angle / (pi / 2) as the noise level.
 
     Examples:
       >>> cosine().A.round(3).tolist()
@@ -158,7 +159,7 @@ def cosine(num_levels: int = 6, b2: float = 4e-4, largest: float = 9.8, smallest
 
 
 def t1k(num_levels: int = 999, b2: float = 2e-4) -> Schedule:
-    """Returns the paper's "T = 1000": 1,000 levels, all conditional; the added noise s_t^2 rises linearly.
+    """Returns the paper's schedule "T = 1000": 1,000 noise levels, whose added noise s_t^2 rises linearly.
 
     A_T, the factor of the clean image at the highest level, is only 0.006: sampling starts from pure noise.
 
@@ -167,7 +168,8 @@ def t1k(num_levels: int = 999, b2: float = 2e-4) -> Schedule:
       b2: factor of the squared Langevin step sizes.
 
     Returns:
-      A `Schedule`. The networks take the index of the level among the 1,000 as the noise level.
+      A `Schedule`. All energy-based models are conditional on x_{t+1}. The networks take the index of the
+      level among the 1,000 as the noise level.
 
     Examples:
       >>> schedule = t1k(100)
@@ -191,7 +193,8 @@ def karras(
       rho: at least 1; a larger rho puts more levels at low noise.
 
     Returns:
-      A `Schedule`, conditional at all levels but the top. Its `time` is 1000 atan(sigma) / (pi / 2).
+      A `Schedule`. Each energy-based model but the top one is conditional on x_{t+1}. The networks take
+      1000 atan(sigma) / (pi / 2) as the noise level.
 
     Examples:
       >>> schedule = karras()
@@ -217,14 +220,11 @@ def _added_noise(A: np.ndarray) -> np.ndarray:
 
 
 def per_image(values: np.ndarray, level: tf.Tensor) -> tf.Tensor:
-    """Looks up the constant of each image's noise level.
+    """Returns the constant of each image's noise level, float32 [B].
 
     Args:
       values: one constant per level, float [T] or [T + 1].
       level: noise level of each image, an index into `values`, int32 [B].
-
-    Returns:
-      The constant of each image, float32 [B].
 
     Examples:
       >>> per_image([0.1, 0.2, 0.3], tf.constant([2, 0])).numpy()
@@ -235,6 +235,10 @@ def per_image(values: np.ndarray, level: tf.Tensor) -> tf.Tensor:
 
 def at(values: np.ndarray, level: tf.Tensor) -> tf.Tensor:
     """Looks up each image's constant, values[level], as float32 [B, 1, 1, 1], to multiply images with.
+
+    Args:
+      values: one constant per noise level, float [T] or [T + 1].
+      level: noise level of each image, an index into `values`, int32 [B].
 
     Examples:
       >>> at([0.1, 0.2, 0.3], tf.constant([2, 0])).shape
@@ -276,7 +280,7 @@ def forward_pair(
 def posterior_mean(schedule: Schedule, x: tf.Tensor, x_next: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     """Returns the mean of x_t given the clean image x and x_{t+1} (Ho et al. 2020, equation 7).
 
-    With a, s, A and S of `schedule`, it is (A_t s_{t+1}^2 x + a_{t+1} S_t^2 x_{t+1}) / S_{t+1}^2.
+    It is (A_t s_{t+1}^2 x + a_{t+1} S_t^2 x_{t+1}) / S_{t+1}^2, float32 [B, H, W, C].
 
     Args:
       schedule: a `Schedule`, whose attributes a, s, A and S hold a_t, s_t, A_t and S_t.
@@ -284,12 +288,8 @@ def posterior_mean(schedule: Schedule, x: tf.Tensor, x_next: tf.Tensor, level: t
       x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
       level: noise level t of each image, 0 to T - 1, int32 [B].
 
-    Returns:
-      The mean, float32 [B, H, W, C].
-
     Examples:
-      If x_{t+1} holds no noise, the mean is A_t x.
-
+      If x_{t+1} holds no noise, the mean is A_t x:
       >>> schedule, x, level = t6(), tf.ones([1, 8, 8, 1]), tf.constant([3])
       >>> x_next = at(schedule.A, level + 1) * x
       >>> (posterior_mean(schedule, x, x_next, level)[0, 0, 0, 0].numpy() / schedule.A[3]).round(5).item()

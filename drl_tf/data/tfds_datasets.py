@@ -121,6 +121,9 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def make_builder(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
     """Returns the builder of a dataset, from this package or from tensorflow-datasets.
 
+    It neither downloads nor prepares the dataset; `open_builder` does. Errors of tensorflow-datasets, such as
+    for an unknown name, pass through.
+
     Args:
       name: 'builder' or 'builder/configuration', such as 'lsun/church_outdoor'.
       data_dir: directory of datasets; '' for the default of tensorflow-datasets.

@@ -98,7 +98,8 @@ def usable_parts(files: Sequence[Any], found: dict[str, str]) -> list[FilePart]:
       found: {identifier `tfds_id` of an example that cannot be decoded: reason}, from `broken`.
 
     Returns:
-      For each of `files`, a `FilePart`, whose `skip` and `take` do not count broken pictures.
+      A `FilePart` for each of `files`. It tells which of the records that `usable_records` reads belong to
+      the split: its `skip` and `take` do not count broken pictures.
     """
     parts = []
     for file in files:

@@ -200,6 +200,10 @@ def summarise(
       changed: a function that changes the images. It gets an iterable of batches, uint8 [n, H, W, C], and
         returns an iterable of changed batches. It needs an attribute `words`, a text that is added to the
         description of the images. None: no change.
+
+    Returns:
+      Mean and covariance of the features, the features of the first `keep` images, and a description of the
+      images.
     """
     data = config.data
     limit = config.evaluation.num_real or None
@@ -273,8 +277,8 @@ def check_scored(config: Config, num_samples: int, with_statistics: bool = True)
       with_statistics: whether to check the file of statistics too, which the option `stats_file` names.
 
     Raises:
-      UserError: there are fewer than 2 samples; or the network that computes features or the statistics of
-        real images do not fit the dataset.
+      UserError: there are fewer than 2 samples; the network that computes features is missing or does not fit
+        the dataset; or the statistics in `stats_file` are missing or do not fit the dataset.
     """
     if num_samples < 2:
         raise UserError(f'--num_samples={num_samples} must be at least 2 to evaluate')

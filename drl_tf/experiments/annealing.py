@@ -70,7 +70,8 @@ class Estimate(NamedTuple):
 class Annealer:
     """Moves chains from one density to the next by Hamiltonian Monte Carlo (HMC).
 
-    The densities p_k have the indices k = 0, 1, ..
+    `begin` makes the `State` of chains at their first density, and `move` takes them to another density. The
+    densities p_k have the indices k = 0, 1, ..
 
     Args:
       density_of: callable that maps k, int32 [], to the log of p_k up to a constant: a callable that maps y,
@@ -85,7 +86,15 @@ class Annealer:
         self._move = tf.function(self._move_to, autograph=False)
 
     def begin(self, k: int, y: tf.Tensor) -> State:
-        """Returns the `State` of chains that start at y, samples of density k, with importance weights 1."""
+        """Starts chains at samples of a density.
+
+        Args:
+          k: index of the density.
+          y: samples of density k, the first positions of n chains, float32 [n, ...].
+
+        Returns:
+          The state of the chains, with importance weights 1: the argument `state` of `move` and `anneal`.
+        """
         return State(y, self._begin(tf.constant(k), y), tf.zeros([tf.shape(y)[0]], tf.float64))
 
     def move(self, state: State, k: int, step_size: float, seed: tf.Tensor) -> tuple[State, float, float]:
@@ -173,8 +182,9 @@ def pilot(
       seed: int32 [2].
 
     Yields:
-      After each transition: the position in `path`, 0 for the first 30 transitions; and the step sizes found
-      so far, indexed by k, float64 [number of densities].
+      After each transition: the position in `path`, 0 for the first 30 transitions; and the step size for
+      each density, indexed by k, float64 [number of densities]. Densities that the chains have not reached
+      yet have `step_size`.
     """
     seed = noise.fold(seed, _PILOT)
     log_step = np.log(step_size)

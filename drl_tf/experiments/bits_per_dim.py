@@ -93,7 +93,8 @@ def negative_logs(
 
       - 'density': minus the log density of x_0, the image with the noise of level 0. The density is per grey
         level: pixels count from 0 to 255, not from -1 to 1.
-      - 'discrete': minus the log likelihood of the grey levels without noise; in expectation, an upper bound.
+      - 'discrete': an estimate for the grey levels without noise. With log Z_0 added, its expectation over
+        the noise is an upper bound of minus their log likelihood.
     """
     D = math.prod(image_shape)
     log_density = images['F'] + D * math.log(schedule.m[0])
@@ -110,7 +111,7 @@ def bits_per_dim(
     forward: Estimate,
     reverse: Estimate,
 ) -> dict[str, Any]:
-    """Computes bits per dimension, averaged over images, with lower and upper bounds.
+    """Computes bits per dimension, averaged over images, for a lower and for an upper bound of log Z_0.
 
     The symbols are:
 
@@ -128,19 +129,20 @@ def bits_per_dim(
       reverse: estimate of -log Z_0 by chains annealed from samples of level 0 to N(0, I).
 
     Returns:
-      A dict with these entries. Names with '_low' use log Z_0 from the forward chains, names with '_high' use
-      log Z_0 from the reverse chains:
+      A dict with these entries. Names with '_low' use the lower bound of log Z_0, from the forward chains;
+      names with '_high' use the upper bound, from the reverse chains:
 
       - 'density_low', 'density_high': the bits per dimension of x_0 in units of grey levels, the mean of
         -(log p(x_0) - D log 127.5) / (D ln 2).
-      - 'discrete_low', 'discrete_high': an upper bound of the bits per dimension of u, the mean of
-        (log q(x_0 | u) - log p(x_0) - log P(u | x_0)) / (D ln 2).
+      - 'discrete_low', 'discrete_high': the mean of
+        (log q(x_0 | u) - log p(x_0) - log P(u | x_0)) / (D ln 2). With the true log Z_0, this would be an
+        upper bound of the bits per dimension of u.
       - 'log_z_low', 'log_z_high': the estimates of log Z_0.
       - '.._error', for each entry above: its standard error, which covers log Z_0 and the mean over images;
-        None if fewer than five chains are effective, because the error of log Z_0 is then unknown.
-      - '.._mean_log' and '.._mean_log_error': the six entries and their errors once more. Here, log Z_0 is
-        estimated by the mean of the log importance weights of the chains, not by the log of their mean. This
-        bound is looser, but its error is reliable.
+        None if the effective sample size of the chains is below 5: the error of log Z_0 is then unknown.
+      - '.._mean_log', for each of these six entries: its value with another bound of log Z_0, the mean of the
+        log importance weights of the chains instead of the log of their mean. This bound is looser.
+      - '.._mean_log_error', for the same entries: the standard error of '.._mean_log', which is reliable.
       - 'D', 'num_images', 'effective_sample_size_low', 'effective_sample_size_high' (of the chains), and
         'noise_floor', the entropy of the noise of level 0 in bits per dimension.
     """

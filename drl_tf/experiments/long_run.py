@@ -53,7 +53,8 @@ class Plan:
     level t, given x_{t+1}, the image one level above.
 
     Attributes:
-      levels: the noise levels t; (): 0, T // 3 and 2 T // 3, where T is the number of levels.
+      levels: the noise levels t at which chains run. If it is empty, chains run at the levels 0, T // 3 and
+        2 T // 3, where T is the number of levels.
       method: 'hmc', 'mala' (HMC with a single leapfrog step) or 'langevin' (no rejection).
       num_images: number of real images. At each level, an image gives one x_{t+1} and two chains: one starts
         at x_{t+1}, the other at the image with the noise of level t.
@@ -73,7 +74,10 @@ class Plan:
     minutes: float
 
     def at(self, num_levels: int) -> Plan:
-        """Returns the plan for a model of `num_levels` noise levels, with `levels` filled in and sorted."""
+        """Returns the plan for a model of T = `num_levels` noise levels.
+
+        Its `levels` are sorted, each once. If they were empty, they become 0, T // 3 and 2 T // 3.
+        """
         levels = self.levels or (0, num_levels // 3, 2 * num_levels // 3)
         return dataclasses.replace(self, levels=tuple(sorted(set(levels))))
 

@@ -38,15 +38,17 @@ def front(rows: Sequence[Row]) -> list[Row]:
 
 
 def best(rows: Sequence[Row], most_gradients: int = 0) -> Row:
-    """Returns the best of the measured samplers, within a limit of their cost if there is one.
+    """Returns the best of the measured samplers; `most_gradients` can limit their cost.
 
-    With a limit `most_gradients`, the best sampler is the one with the smallest distance within the limit.
-    Without a limit, it is the sampler with the fewest gradients that is as good as the run's own one: its
-    distance is not larger, and its class agreement is at most one percentage point smaller.
+    With a limit, the best sampler is the one with the smallest distance within the limit. Without a limit, it
+    is the sampler with the fewest gradients that is as good as the run's own one: its distance is not larger,
+    and its class agreement is at most one percentage point smaller. Class agreement is the share of samples
+    that a classifier assigns to the class with which they were drawn.
 
     Args:
-      rows: measured samplers, {'gradients': gradients per sample, 'distance': Fréchet distance, ..}; the
-        first row is the run's own sampler, and its distance is finite.
+      rows: measured samplers, {'gradients': gradients per sample, 'distance': Fréchet distance, or None if a
+        sample was not finite, 'agreement': class agreement from 0 to 1, if known}. The first row is the run's
+        own sampler, and its distance is finite.
       most_gradients: largest number of gradients per sample; 0: no limit.
 
     Returns:
@@ -88,7 +90,7 @@ def following(
       start: options of the samplers with which the search starts.
       neighbours: callable that maps a row to the options of similar samplers, the most promising first.
       key: callable that maps options to a text, the same for equal options.
-      wanted: the row that the search would choose if it ended now; None: the first row.
+      wanted: the best row so far, such as the result of `best`; None: the first row.
 
     Returns:
       Options of the sampler; None if all neighbours of the front were measured, which ends the search.

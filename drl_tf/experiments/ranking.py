@@ -57,8 +57,9 @@ def others(images: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
 
     Returns:
       {kind: uint8 [n, H, W, C]}: 'uniform' (noise), 'shuffled' (the pixels of an image in random order),
-      'inverted', 'white', 'black', 'noisy' (noise of 30 grey levels), 'shifted' (cyclically, by 5/16 of the
-      width), 'blurred' (by one pixel) and 'letters' (white on black).
+      'inverted', 'white', 'black', 'noisy' (with added noise, whose standard deviation is 30 grey levels),
+      'shifted' (cyclically, by 5/16 of the width), 'blurred' (by a Gaussian whose standard deviation is one
+      pixel) and 'letters' (a white letter on black).
     """
     rng = np.random.default_rng(seed)
     shape = images.shape

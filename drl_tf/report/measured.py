@@ -1,4 +1,4 @@
-"""Stores the measurements in a page: energies at each noise level, and images from noise to sample."""
+"""Stores what a run's report page shows: energies at each noise level, and images from noise to sample."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def load(workdir: str, problems: list[str]) -> Measured | None:
       problems: list to which a sentence is added if the file is damaged.
 
     Returns:
-      The measurements; None if the file is missing or damaged.
+      The energies and images that the run's report page shows; None if the file is missing or damaged.
     """
     path = os.path.join(workdir, FILE_NAME)
     if not os.path.exists(path):

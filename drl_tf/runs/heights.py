@@ -23,8 +23,8 @@ class Heights:
     Z_t is the normalising constant: the log density is log p(y_t) = F(y_t, t) - log Z_t.
 
     Attributes:
-      log_z_0: log Z at level 0 in nats by two methods, thermodynamic integration and Bennett's acceptance
-        ratio; the smaller estimate comes first.
+      log_z_0: two estimates of log Z at level 0 in nats, the smaller one first: one by thermodynamic
+        integration, one by Bennett's acceptance ratio.
       log_z: log Z of each noise level in nats, [T + 1], by Bennett's acceptance ratio.
       log_z_error: standard error of each entry of `log_z`, [T + 1].
       typical_mean: mean of log p over training images in nats, at the level at which images are compared

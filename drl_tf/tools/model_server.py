@@ -162,7 +162,11 @@ def _configs(arguments: argparse.Namespace) -> list[model_server_config_pb2.Mode
 
 
 def main() -> None:
-    """Serves models until the process is killed; prints 'ready' once requests are answered."""
+    """Serves the models that the command line names; prints 'ready' once requests are answered.
+
+    Runs until the process is killed. It takes some options of `tensorflow_model_server`, such as
+    --model_name and --model_base_path, or --model_config_file for several models.
+    """
     arguments = _parser().parse_args()
     tf.logging.set_verbosity(tf.logging.ERROR)
     server = Server(_configs(arguments))

@@ -46,7 +46,7 @@ class Scores:
         run.drop_lines_after(SCORES, first_step)
 
     def catch_up(self, step: int) -> None:
-        """Scores the model before training resumes, if the interrupted run stopped before it did so.
+        """Computes the score that was due when the interrupted run ended; called before training resumes.
 
         The model is scored if `step` is a multiple of the option `evaluate_every` or the last step of
         training, and `evaluations.jsonl` has no score of this step yet.

@@ -39,7 +39,10 @@ class TimeLimit:
         return bool(self.seconds) and self.left() < 0
 
     def left(self) -> float:
-        """Returns the seconds left (all before the first call of `is_up`); only for a limit above 0."""
+        """Returns the seconds left until the time is up; without a limit, the result has no meaning.
+
+        Before the first call of `is_up`, all seconds of the limit are left.
+        """
         return self.seconds - (self.clock() - self.start if self.start else 0)
 
 
@@ -52,8 +55,8 @@ class StopAtEnd(keras.callbacks.Callback):
     Args:
       first_step: number of steps that were done when training began.
       last_step: number of the last step of training.
-      time_limit: the time limit.
-      signals: notes the signals that this worker gets.
+      time_limit: tells whether the time for training is up.
+      signals: a `Signals`, the context manager that notes SIGINT and SIGTERM in this worker.
       ask_every: number of steps from one exchange between workers to the next. A single worker ignores it,
         and checks time and signals after each step.
     """

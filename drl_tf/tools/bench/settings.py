@@ -15,15 +15,18 @@ PRECISIONS = ('float32', 'bfloat16')
 class Settings:
     """What the benchmarks measure, and how often.
 
+    The benchmarks have parts, such as `start` (how long commands take to start), `memory` (peak memory) and
+    `growth` (how the cost grows).
+
     Attributes:
       presets: option strings of `run.py`, such as '--dataset=digits --recipe=t6'.
-      base: the preset that two parts of the benchmarks vary: `growth` in batch size, K (chain steps), T
-        (noise levels), pixels and channels, and `memory` in K and T.
+      base: the option string whose configuration two parts vary. `memory` varies K (chain steps) and T
+        (noise levels); `growth` varies K, T, batch size, pixels and channels.
       precisions: values of --precision.
       rounds: how often each quantity is measured.
       repeats: how often part `start` starts each process.
       steps: number of training steps in part `start`.
-      factors: factors by which `growth` and `memory` multiply these quantities of `base`, one at a time.
+      factors: factors by which `growth` and `memory` multiply one of these quantities at a time.
       directory: directory for the results.
     """
 
@@ -40,7 +43,8 @@ class Settings:
 def with_images(config: Config, directory: str | os.PathLike[str]) -> Config:
     """Replaces the dataset of a configuration, so that training works on any machine without a download.
 
-    Digits and emoji stay the real pictures. Other datasets are replaced by photographs in the same format.
+    A dataset that would have to be downloaded is replaced by photographs in the same format. The others, such
+    as digits and emoji, keep their own pictures.
 
     Args:
       config: the configuration.
@@ -79,7 +83,7 @@ def precisions_of(text: str) -> tuple[str, ...]:
     """Parses the value of --precisions, such as 'float32,bfloat16'.
 
     Raises:
-      UserError: a precision is unknown.
+      UserError: a precision is neither 'float32' nor 'bfloat16'.
 
     Examples:
       >>> precisions_of('float32,bfloat16')
