@@ -40,9 +40,9 @@ def option(
       low: smallest allowed number, alone or in a tuple; None: no bound.
       high: largest allowed number, alone or in a tuple; None: no bound.
       choices: the allowed values; None: all.
-      changes: when the user may give another value than the one stored with the run: 'never'; 'resume' (when
-        the same training resumes); 'sampling' (in modes that use a trained model); 'always'; or 'scores'
-        (also always; marks options that change scores of samples, but not the samples).
+      changes: when the user may give another value than the one stored with the run. 'never'; 'resume': when
+        the same training resumes; 'sampling': in modes that use a trained model; 'always'; 'scores': always
+        too, for options that change the scores of samples, but not the samples.
 
     Example:
       channels: int = option(128, 'Channels at the first resolution.', low=4, high=1024)

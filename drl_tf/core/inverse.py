@@ -41,7 +41,7 @@ class Plan:
 
 
 def default_plan(config: Any, method: str = '') -> Plan:
-    """Returns the default `Plan` to solve an inverse problem with a model.
+    """Returns the default `Plan`, the argument of `solve` that says how to solve an inverse problem.
 
     Args:
       config: the configuration of the model, a `config.Config`.

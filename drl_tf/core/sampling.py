@@ -202,11 +202,11 @@ def on_walk(trained: Schedule, walk: Schedule, density_at: DensityAt) -> Density
     Args:
       trained: the `Schedule` with which the energies were trained.
       walk: the `Schedule` to sample on, `trained.strided(count)`.
-      density_at: callable that takes the level of each image in `trained`, int32 [B], and returns the log
-        density at these levels, a callable y -> float32 [B].
+      density_at: callable that takes the level of each image, an index of `trained`, int32 [B]. It returns
+        the log density at these levels, a callable y -> float32 [B].
 
     Returns:
-      A callable like `density_at`, but for levels in `walk`.
+      A callable like `density_at`, but the levels that it takes are indices of `walk`.
 
     Examples:
       >>> from drl_tf.core import diffusion

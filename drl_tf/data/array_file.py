@@ -25,8 +25,8 @@ def open_data(data: config.Data) -> Opened:
       data: options of the dataset; `data_dir` is the path of the file.
 
     Returns:
-      The training and the test pictures, and their classes. The test pictures are None if the data have no
-      test split.
+      An `Opened`, whose attributes `train` and `test` hold the pictures and classes of the two splits. `test`
+      is None if the file has no array `test_images`.
 
     Raises:
       UserError: the file is missing or damaged, lacks the array `images`, or an array has a wrong type or

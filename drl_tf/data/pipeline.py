@@ -29,7 +29,7 @@ def prepare(data: config.Data) -> None:
       data: options of the dataset.
 
     Raises:
-      UserError: the dataset is unknown or damaged, does not come in this image size, or cannot be prepared.
+      UserError: the dataset is unknown or damaged, has no images of `data.image_size`, or cannot be prepared.
     """
     data = dataset_table.resolve(data)
     spec = dataset_table.find_spec(data.dataset)
@@ -55,10 +55,10 @@ def training_images(
     Batch n is the same whatever `first_step` and `rows` are, so that an interrupted run can continue, and
     several workers can share each batch.
 
-    Each epoch has every image once, in a new order. Images that take at most 2 GiB stay in memory. Larger
-    data of the user are read image by image. Larger datasets of tensorflow-datasets are read in up to 16
-    parts side by side, and each part is shuffled by itself. Points of the plane are drawn anew for each
-    batch.
+    Each epoch has every image once, in a new order. Images that take at most 2 GiB stay in memory. If the
+    user's own images take more, they are read one by one. Larger datasets of tensorflow-datasets are read in
+    up to 16 parts side by side, and each part is shuffled by itself. Toy datasets have points of the plane
+    instead of images, which are drawn anew for each batch.
 
     Args:
       data: options of the dataset.
@@ -74,7 +74,7 @@ def training_images(
       (images, labels), where a label is the class + 1, or 0 for no class, int32 [at_once].
 
     Raises:
-      UserError: the dataset is unknown, missing or damaged, or does not come in this size.
+      UserError: the dataset is unknown, missing or damaged, or does not come in size `data.image_size`.
 
     Example:
       batches = training_images(config.Data('digits'), batch_size=64, seed=0)
@@ -117,7 +117,7 @@ def load_images(data: config.Data, split: str, limit: int | None = None) -> np.n
       uint8 [N, H, W, C].
 
     Raises:
-      UserError: the dataset is unknown, missing or damaged, or does not come in this size.
+      UserError: the dataset is unknown, missing or damaged, or does not come in size `data.image_size`.
     """
     data = dataset_table.resolve(data)
     spec = dataset_table.find_spec(data.dataset)
@@ -152,7 +152,7 @@ def image_batches(data: config.Data, split: str, limit: int | None = None) -> It
 
 
 def noisy_set(data: config.Data) -> tuple[np.ndarray, np.ndarray]:
-    """Loads the images for --energy=exact, the exact log density of noisy training images.
+    """Loads the clean training images of --energy=exact, which computes the density of their noisy versions.
 
     If training on this dataset mirrors images at random, each image is followed by its mirror image.
 
@@ -192,7 +192,7 @@ def mean_and_std(data: config.Data) -> tuple[tuple[float, ...], float]:
       The mean of each channel; and one number, the standard deviation of all pixels around these means.
 
     Raises:
-      UserError: the dataset is unknown, missing or damaged, or does not come in this size.
+      UserError: the dataset is unknown, missing or damaged, or does not come in size `data.image_size`.
     """
     data = dataset_table.resolve(data)
     if dataset_table.find_spec(data.dataset).source == 'toy':
@@ -231,7 +231,7 @@ def load_labels(data: config.Data, split: str) -> np.ndarray:
       split: 'train' or 'test'.
 
     Raises:
-      UserError: the dataset is unknown, missing or damaged, or does not come in this size.
+      UserError: the dataset is unknown, missing or damaged, or does not come in size `data.image_size`.
     """
     data = dataset_table.resolve(data)
     spec = dataset_table.find_spec(data.dataset)

@@ -73,8 +73,8 @@ def mixture_heights(ratios: np.ndarray) -> np.ndarray:
     """Estimates the constants log Z_c of an even mixture of C densities, from samples of the mixture.
 
     Component c has the density exp(F_c(x)) / Z_c, where F_c is known and Z_c is not. The density p of the
-    mixture is the mean of the C densities. It is known too. If it is known only up to a constant factor, the
-    estimates of Z_c are divided by this factor.
+    mixture is the mean of the C densities, and is known too. If `ratios` are computed with k p instead of p,
+    where k is an unknown constant, the results are estimates of log(Z_c / k).
 
     Args:
       ratios: F_c(x) - log p(x) for each component c and each of n samples x of p, float [C, n].

@@ -28,7 +28,8 @@ class Request:
     """Which images to change, and how; the attributes are options of the command line.
 
     Attributes:
-      input: where the images come from: 'test' (the test split) or a path.
+      input: where the images come from: 'test' (the test split), or the path of a picture, of a directory of
+        pictures, or of a .npz or .npy file.
       degraded: whether the images of `input` are degraded already.
       num_inputs: number of images.
       num_results: number of results for each image.
@@ -39,7 +40,8 @@ class Request:
       strength: how much noise `edit` adds, as a share of the noise levels, above 0 and at most 1.
       between: indices of the two samples of `interpolate`.
       num_frames: number of images that `interpolate` draws, both samples included.
-      labels: classes of the images in order, which start again if there are more images; (): no class.
+      labels: class number from 0 of each image, in order. If there are more images than labels, the labels
+        start again. (): no class.
       method: 'posterior' (chains given the known pixels; needs --energy=preconditioned), 'replace'
         (overwrites the known pixels after each noise level), or '' for the default of the model.
       edit_levels: number of noise levels to visit; 0: the default.
@@ -93,12 +95,13 @@ def inpaint(config: Config, workdir: str, request: Request) -> dict[str, str]:
     """Fills in the missing pixels of images, several times each, and writes the results to files.
 
     Args:
-      config: the configuration to draw with.
+      config: the configuration of the run; its sampling options and its seed apply.
       workdir: the run's directory.
-      request: which images and mask, and how to draw.
+      request: the images (`input`), which pixels are missing (`mask`), the number of results, and the method.
 
     Returns:
-      Lines to print, {label: text}: the paths of the files, and scores of the results.
+      Lines to print, {label: text}: the paths of a picture, of the arrays (.npz) and of a summary (.json),
+      and scores of the results.
 
     Raises:
       UserError: the images or the mask are wrong, there is no undamaged checkpoint, or the model does not
@@ -130,16 +133,17 @@ def restore(config: Config, workdir: str, request: Request) -> dict[str, str]:
     results are then compared with them.
 
     Args:
-      config: the configuration to draw with.
+      config: the configuration of the run; its sampling options and its seed apply.
       workdir: the run's directory.
-      request: which images and degradation, and how to draw.
+      request: the images (`input`), what was done to them (`degradation`), the number of results, the method.
 
     Returns:
-      Lines to print, {label: text}: the paths of the files, and scores if the originals are known.
+      Lines to print, {label: text}: the paths of a picture, of the arrays (.npz) and of a summary (.json),
+      and scores if the originals are known.
 
     Raises:
-      UserError: the images or the degradation are wrong, there is no undamaged checkpoint, or the method does
-        not work with the model or the degradation.
+      UserError: the images or the degradation are wrong, there is no undamaged checkpoint, or
+        `request.method` does not work with the model or the degradation.
     """
     model, step = _load(config, workdir, request)
     degradation = degradations.parse(request.degradation, config.image_shape)
@@ -174,12 +178,12 @@ def edit(config: Config, workdir: str, request: Request) -> dict[str, str]:
     """Changes images by adding noise and removing it, several times each, and writes the results to files.
 
     Args:
-      config: the configuration to draw with.
+      config: the configuration of the run; its sampling options and its seed apply.
       workdir: the run's directory.
-      request: which images, how much noise, and how to draw.
+      request: the images (`input`), how much noise to add (`strength`), and the number of results.
 
     Returns:
-      Lines to print, {label: text}: the paths of the files.
+      Lines to print, {label: text}: the paths of a picture, of the arrays (.npz) and of a summary (.json).
 
     Raises:
       UserError: the images are wrong, or there is no undamaged checkpoint.
@@ -200,12 +204,12 @@ def interpolate(config: Config, workdir: str, request: Request) -> dict[str, str
     """Draws a sequence of images from one sample to another, and writes it to files.
 
     Args:
-      config: the configuration to draw with.
+      config: the configuration of the run; its sampling options and its seed apply.
       workdir: the run's directory.
-      request: which samples, and how many images.
+      request: the indices of the two samples (`between`), and how many images to draw (`num_frames`).
 
     Returns:
-      Lines to print, {label: path}.
+      Lines to print, {label: path}: a picture of all images, an animation (.gif), and the arrays (.npz).
 
     Raises:
       UserError: there is no undamaged checkpoint.

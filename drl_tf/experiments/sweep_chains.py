@@ -36,7 +36,7 @@ def sweep_chains(
       config: the configuration of a model that can sample at any number of noise levels: one with
         --energy=exact, or one trained with --energy=preconditioned and --levels=continuous.
       workdir: the run's directory.
-      request: what to draw for each row of the table.
+      request: which images to draw for each combination.
       levels: values of T, the number of noise levels.
       correctors: kinds of chains, 'langevin', 'mala' or 'hmc'.
       steps: values of K, the number of chain steps at each level.
@@ -65,7 +65,7 @@ def sweep_chains(
 
 
 def rows_of(levels: Sequence[int], correctors: Sequence[str], steps: Sequence[int]) -> list[Row]:
-    """Returns the rows of the table: each combination of the values of the arguments, once.
+    """Returns what `sweep_chains` scores: each combination of the values of the arguments, once.
 
     Args:
       levels: values of T, the number of noise levels.

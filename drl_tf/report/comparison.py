@@ -30,7 +30,7 @@ def curves(runs: Mapping[str, RunFiles]) -> dict[str, Any]:
       runs: {name: files of the run}.
 
     Returns:
-      {name of the quantity: chart as a JSON value}.
+      {name of the quantity: chart}; a chart is a JSON value, which JavaScript draws in the page.
     """
     found = {}
     logs = [run.log for run in runs.values()]

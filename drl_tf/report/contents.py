@@ -106,7 +106,7 @@ def _num_levels(log: Sequence[Mapping[str, Any]], name: str) -> int:
 
 
 def curves(run: RunFiles, on_chains: bool) -> dict[str, Chart]:
-    """Makes charts {quantity: chart} of the moves of chains if `on_chains`, else of all other quantities."""
+    """Makes {logged quantity: chart}: acceptance and displacement of chains if `on_chains`, else the rest."""
     found = {}
     for name in names_of(run.log, by_level=False):
         if any(word in name for word in _ON_CHAINS) == on_chains:
@@ -121,7 +121,7 @@ def curves(run: RunFiles, on_chains: bool) -> dict[str, Chart]:
 
 
 def last_line(run: RunFiles, on_chains: bool) -> Table | None:
-    """Makes a table of the last values by level: of moves of chains if `on_chains`, else of all others."""
+    """Tabulates last values by level: acceptance, displacement if `on_chains`, else others; None if none."""
     names = [
         name
         for name in names_of(run.log, by_level=True)
@@ -135,7 +135,7 @@ def last_line(run: RunFiles, on_chains: bool) -> Table | None:
 
 
 def last_numbers(run: RunFiles) -> Table | None:
-    """Makes a table of the last logged values that are not by level; None if no such values were logged."""
+    """Makes a table of the last logged quantities with one number for all levels; None if there are none."""
     rows = [
         [title_of(name), number(_value(run.log[-1].get(name), None))] for name in names_of(run.log, False)
     ]
@@ -202,7 +202,7 @@ def likelihoods(run: RunFiles) -> Table | None:
 
 
 def sampling_chains(run: RunFiles) -> Table | None:
-    """Makes a table of the steps and moves of sampling chains at each noise level; None if not recorded."""
+    """Makes a table of steps, acceptance and displacement of sampling chains by level; None if unknown."""
     rows = []
     for pattern in ('samples/*/samples.json', 'evaluation/*.json'):
         for path, result in run.results_of(pattern).items():
@@ -254,7 +254,7 @@ def rollbacks(run: RunFiles) -> Table | None:
 
 
 def energy_charts(found: Measured) -> dict[str, Chart]:
-    """Makes a chart of histograms of energies for each noise level, lowest first, {name: chart}."""
+    """Makes {name: chart} of a run's `measured`: histograms of energies by noise level, lowest first."""
     return {
         f'energies_{t}': charts.histograms(
             f'level {t}, noise {noise:.3g}', {name: group[index] for name, group in found.groups.items()}
@@ -264,7 +264,7 @@ def energy_charts(found: Measured) -> dict[str, Chart]:
 
 
 def overlaps(found: Measured) -> Table:
-    """Makes a table of how far energies of test images and samples are from those of training images."""
+    """Tabulates Kolmogorov-Smirnov distances of test and sample energies from those of training images."""
     chances = [measured.chance(found.train.shape[1], g.shape[1]) for g in (found.held_out, found.sampled)]
     rows = []
     for index, t in enumerate(found.levels):

@@ -63,7 +63,7 @@ class RunFiles:
         return max([self.step, *self.grids, *([self.measured.step] if self.measured else [])])
 
     def results_of(self, pattern: str) -> dict[str, dict[str, Any]]:
-        """Returns the entries of `results` at paths that match a pattern, such as 'evaluation/*.json'."""
+        """Returns the `results`, {path: content}, that match a pattern such as 'evaluation/*.json'."""
         depth = pattern.count('/')
         return {
             path: result

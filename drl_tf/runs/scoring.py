@@ -32,7 +32,8 @@ class Scoring(keras.Model):
 
     Args:
       model: the Keras model inside the `EnergyModel`, a `RecoveryLikelihood`.
-      heights: log Z and typical log p of the model, {attribute of `Heights`: value}; None: not known.
+      heights: constants that turn energies into log p, the attributes of a `runs.heights.Heights` as a dict;
+        None: not known.
       weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
     """
 
@@ -62,7 +63,10 @@ class Scoring(keras.Model):
 
     @property
     def heights(self) -> Mapping[str, Any] | None:
-        """Constants that turn energies into log p, {attribute of `Heights`: value}; None if not known."""
+        """Constants that turn energies into log p, a dict; None if they are not known.
+
+        The entry 'log_z' has log Z of each noise level; `drl_tf.runs.heights.Heights` explains all entries.
+        """
         return self._known_heights
 
     @property
@@ -168,7 +172,7 @@ class Scoring(keras.Model):
 
         Z is the constant that normalises the model's density. It is known if the model was trained with
         --energy=preconditioned --levels=continuous, and --mode=likelihood --method=direct has estimated it.
-        Otherwise, the attribute `heights` is None.
+        The attribute `heights` has the estimate, or is None if Z is not known.
 
         The log density is log p(A_t x), where p is the density of noisy images x_t = A_t x + S_t eps of
         level t. A high log density does not make an image real: a black image may have a higher one than any
@@ -233,7 +237,9 @@ class Scoring(keras.Model):
           guidance: w, -1 to 20; replaces the log density F(class) by (1 + w) F(class) - w F(no class).
 
         Returns:
-          The `Scores`. Their `log_prob` and `bits_per_dim` are None if log Z is not known.
+          `Scores` of n images at L levels: `energy` in nats and `gradient`, float32 [n, L], and `maps`,
+          float32 [n, L, H, W]. `gradient` tells how far denoising would move the image, and `maps` each
+          pixel; large values mean anomalies. `log_prob` and `bits_per_dim` are None if log Z is not known.
 
         Raises:
           UserError: an argument has a wrong shape or is out of range.

@@ -32,11 +32,12 @@ class Export(tf.Module):
     For images, each signature NAME has a twin NAME_bytes, which takes and returns images as PNG files.
 
     Args:
-      model: a float32 model, built outside any strategy; call its `ema_network.converge_u()` first.
+      model: a float32 model, built outside any `tf.distribute` strategy. First call
+        `model.ema_network.converge_u()`, so that the spectral normalisation fits the averaged weights.
       max_samples: the largest number of images in a request.
       weights: 'ema' (averages) or 'raw'.
       log_z: bounds of log Z at level 0, (low, high) in nats; None if unknown.
-      heights: log Z of all levels, {attribute of `runs.heights.Heights`: value}; None if unknown.
+      heights: log Z of all levels, as a dict of the attributes of `runs.heights.Heights`; None if unknown.
 
     Example:
       module = Export(model, max_samples=64)
@@ -68,7 +69,7 @@ class Export(tf.Module):
         return self._model_of()
 
     def signatures(self) -> dict[str, Any]:
-        """Returns the signatures, {name: concrete function}, for `tf.saved_model.save`."""
+        """Returns {name: concrete function} for `tf.saved_model.save`; the class lists the names."""
         config = self._model.config
         seed: Spec = ('seed', [2], tf.int32)
         num_samples: Spec = ('num_samples', [], tf.int32)
@@ -130,7 +131,7 @@ class Export(tf.Module):
             return at(schedule.m * schedule.A[:-1], tf.identity(level)) * x
 
     def sample(self, seed: tf.Tensor, num_samples: tf.Tensor) -> _Outputs:
-        """Draws n = `num_samples` images, {'images': uint8 [n, H, W, C]} (points of the plane: float32).
+        """Draws n = `num_samples` images, {'images': uint8 [n, H, W, C]}; toy data: float32 [n, 1, 1, 2].
 
         `seed` is any two integers, int32 [2]. Image i depends on (seed, i) only.
         """
@@ -179,13 +180,11 @@ class Export(tf.Module):
         return {'images': x if self._model.config.planar else grey_levels(x)}
 
     def energy(self, images: tf.Tensor, level: tf.Tensor) -> _Outputs:
-        """Returns {'energy': -F, 'network_output': F divided by a factor of the level}, float32 [n] each.
+        """Returns {'energy': -F, 'network_output': F / `model.precision[t]`}, float32 [n] each.
 
-        F is the log density of y_t in nats, up to a constant of the level t. For a noisy image x_t, y_t is
-        m_t x_t; for a clean image x in [-1, 1], y_t is m_t A_t x. `model.schedule` has the factors m and A.
-
-        Args:
-          images, level: y_t, float32 [n, H, W, C], and the noise level t of each image, from 0, int32 [n].
+        F is the log density of y_t in nats, up to a constant of the level t. `images` are y_t, float32
+        [n, H, W, C]; `level` is the noise level t of each image, from 0, int32 [n]. For a noisy image x_t,
+        y_t is m_t x_t; for a clean image x in [-1, 1], y_t is m_t A_t x. `model.schedule` has m and A.
         """
         images, level = self._checked(images, level)
         return self._energies(images, level, UNCONDITIONAL)
@@ -193,13 +192,15 @@ class Export(tf.Module):
     def energy_class(
         self, images: tf.Tensor, level: tf.Tensor, labels: tf.Tensor, guidance: tf.Tensor
     ) -> _Outputs:
-        """Returns {'energy': -F, 'network_output': F divided by a factor of the level}, for given classes.
+        """Returns {'energy': -F, 'network_output': F / `model.precision[t]`} for given classes, float32 [n].
 
         F is (1 + w) F(class) - w F(no class); F(c) is the log density of class c in nats, up to a constant.
 
         Args:
-          images, level: noisy images times m_t (`model.schedule.m[t]`), and their noise levels t, int32 [n].
-          labels, guidance: class of each image from 0, int32 [n] (-1: no class); and w, -1 to 20, float32 [].
+          images: noisy images times m_t (`model.schedule.m[t]`), float32 [n, H, W, C].
+          level: noise level t of each image, from 0, int32 [n].
+          labels: class of each image, from 0, int32 [n]; -1 means no class.
+          guidance: w, -1 to 20, float32 [].
         """
         labels = shaped(labels, None)
         guidance = shaped(guidance)
@@ -212,10 +213,10 @@ class Export(tf.Module):
         return self._energies(images, level, terms)
 
     def log_likelihood(self, images: tf.Tensor) -> _Outputs:
-        """Computes bounds of log densities, {'low': .., 'high': ..} in nats, float32 [n] each.
+        """Computes bounds of each image's log density, {'low': .., 'high': ..} in nats, float32 [n] each.
 
         `images` have the noise of the lowest level, float32 [n, H, W, C]. Multiply clean images in [-1, 1] by
-        `model.schedule.A[0]` first. The two bounds differ by as much as the two estimates `log_z` of log Z.
+        `model.schedule.A[0]` first. The bounds differ by as much as those of log Z, the argument `log_z`.
         """
         level = tf.zeros([tf.shape(images)[0]], tf.int32)
         images, level = self._checked(images, level)
@@ -230,9 +231,9 @@ class Export(tf.Module):
     def score(self, images: tf.Tensor) -> _Outputs:
         """Scores clean images, float32 [n, H, W, C] in [-1, 1], at L noise levels; returns a dict of tensors.
 
-        'energy' [n, L] is in nats. 'gradient' [n, L] tells how far denoising would move the image, and 'maps'
-        [n, L, H, W] each pixel. With known log Z: 'log_prob' [n, L] in nats, and 'typicality' [n], by how
-        many standard deviations the log density differs from its mean over training images.
+        'energy' [n, L] is in nats. 'gradient' [n, L] is how far denoising would move the image, in units of
+        the noise; 'maps' [n, L, H, W] is the same for each pixel. With known log Z: 'log_prob' [n, L], nats;
+        'typicality' [n], distance of log p from its mean over training images, in standard deviations.
         """
         images, _ = self._checked(images, tf.zeros([tf.shape(images)[0]], tf.int32))
         return score_outputs(self._model, self._weights, self._heights, images)
@@ -260,7 +261,8 @@ class Export(tf.Module):
     def inpaint(self, images: tf.Tensor, missing: tf.Tensor, seed: tf.Tensor) -> _Outputs:
         """Fills in missing pixels; returns {'images': float32 [n, H, W, C] in [-1, 1]}.
 
-        `missing` is bool [n, H, W, 1], True for missing pixels; `images` are clean; `seed` is int32 [2].
+        `images` are clean, float32 [n, H, W, C]; their missing pixels are ignored. `missing` is True for
+        missing pixels, bool [n, H, W, 1]. `seed` is any two integers, int32 [2].
         """
         checks = within(tf.shape(images)[0], 1, self._max_samples, 'the number of images')
         q = pilot.as_tensor(self.corrector_steps)
@@ -279,7 +281,6 @@ class Export(tf.Module):
             return changes.interpolate(self._model, seed, between, position, self._weights, q)
 
     def _checked(self, images: tf.Tensor, level: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Checks the images and levels of a request, and returns both."""
         images = shaped(images, None, *self._model.config.image_shape)
         level = shaped(level, None)
         checks = [
@@ -291,7 +292,6 @@ class Export(tf.Module):
             return tf.identity(images), tf.identity(level)
 
     def _level_checks(self, level: tf.Tensor, images: tf.Tensor) -> list[tf.Operation]:
-        """Returns assertions in the graph that each image has a level, between 0 and T - 1."""
         return [
             tf.debugging.assert_equal(
                 tf.shape(images)[0], tf.shape(level)[0], 'images and level must have equal lengths'

@@ -22,11 +22,12 @@ _BAR = '{desc}{percentage:3.0f}%|{bar:20}|'
 class Stopwatch(keras.callbacks.Callback):
     """Keras callback that measures the time within training steps.
 
-    The first step is not counted, because it compiles. In the list of callbacks, put the stopwatch after the
-    check for divergence, which waits until the device has finished the steps.
+    The first step of `fit` is not counted, because it compiles. Keras does not wait until the device has
+    finished a step. So the stopwatch must come, in the list of callbacks, after one that waits: the callback
+    that runs `stopping.stop_on_divergence`.
 
     Attributes:
-      seconds: the time in steps so far.
+      seconds: the time in the steps that are done, in seconds; calls of `fit` add up.
     """
 
     def __init__(self) -> None:
@@ -53,7 +54,7 @@ class ProgressBar(keras.callbacks.Callback):
       config: the configuration.
       first_step: number of steps that were done when training began.
       look_every: number of steps after which the shown loss is updated.
-      time_limit: the time limit, which may end training before the last step.
+      time_limit: the `TimeLimit` of the run; the time left that the bar shows takes it into account.
       stopwatch: measures the time within steps; a callback that must run before this one.
       clock: function that returns the time in seconds.
     """

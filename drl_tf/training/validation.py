@@ -23,7 +23,7 @@ Labelled = tuple[np.ndarray, np.ndarray | None]
 
 
 class Validation(keras.callbacks.Callback):
-    """Keras callback that scores the model on held-out images after an epoch, and adds scores to the logs.
+    """Keras callback that scores the model on held-out images every few epochs, and adds the scores to logs.
 
     All scores use the averaged weights:
 
@@ -34,8 +34,8 @@ class Validation(keras.callbacks.Callback):
       many samples. It is left out if there are fewer than 20 held-out images.
 
     The features come from the network that `--mode=evaluate` uses. If this network is not available, the
-    constructor logs a warning, and 'val_distance' is left out. For points of the plane, the features are the
-    coordinates.
+    constructor logs a warning, and 'val_distance' is left out. If the data are points of the plane instead of
+    images (the toy datasets), the features are the coordinates.
 
     Args:
       model: the `EnergyModel` in training.
