@@ -6,10 +6,12 @@ from drl_tf.distributed import workers
 
 
 def score(command: Command, config: Config, workdir: str, step: int | None) -> dict[str, str]:
-    """Runs --mode=score, on the chief only (the first worker): writes energies and maps of images.
+    """Runs --mode=score, on the chief only (the first worker): ranks images by their energy.
+
+    It writes a table, a histogram, a contact sheet and maps of unlikely pixels.
 
     Args:
-      command: the options that say what to do.
+      command: the options --input (the images), --output_dir, --save_images and --weights.
       config: the configuration of the run.
       workdir: the directory of the run.
       step: training step of the checkpoint; None: the newest.
@@ -27,7 +29,7 @@ def ood(command: Command, config: Config, workdir: str, step: int | None) -> dic
     """Runs --mode=ood, on the chief only: measures how well scores detect out-of-distribution images.
 
     Args:
-      command: the options that say what to do.
+      command: the options --ood (the sets of such images), --background, --output_dir and --weights.
       config: the configuration of the run.
       workdir: the directory of the run.
       step: training step of the checkpoint; None: the newest.

@@ -24,7 +24,16 @@ FILE_NAME = 'config.json'
 class Config:
     """All options that decide the result of a run, in groups such as `data` and `training`.
 
-    The constructor and `replace` check the options.
+    The constructor and `replace` check the options. `replace` takes the options of all groups by name.
+
+    Attributes:
+      data: the dataset and its image size.
+      network: the energy network.
+      diffusion: the noise levels, and the Langevin chains of training.
+      initializer: the network that proposes the start of chains, with the option `initializer`.
+      training: the objective, the number of steps, the batch size and the optimizer.
+      sampling: how samples are drawn.
+      evaluation: how samples are compared with real images.
 
     Raises:
       UserError: an option is out of bounds, or two options contradict each other.
@@ -196,8 +205,11 @@ def measured(config: Config) -> dict[str, Any]:
     """Returns the options that training fills in after looking at its images, such as their mean.
 
     Returns:
-      {'data_mean': mean of each channel, 'data_std': standard deviation of the pixels, 'exact_images': number
-      of images that define the density of --energy=exact, 0 for other energies}.
+      A dict of three options, which have their defaults before training:
+
+      - 'data_mean': mean of the images in [-1, 1], one number or one per channel.
+      - 'data_std': standard deviation of the images in [-1, 1].
+      - 'exact_images': number of images that define the density of --energy=exact; 0 for other energies.
 
     Examples:
       >>> from drl_tf.config.config import Config, measured

@@ -8,7 +8,7 @@ THREADS = len(os.sched_getaffinity(0))
 
 
 def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Switches off the automatic tuning of a `tf.data` dataset, so that its iterators are deleted at once.
+    """Returns a `tf.data` dataset without automatic tuning, so that its iterators are deleted at once.
 
     With tuning, TensorFlow 2.21 can take up to a minute to delete an iterator.
 

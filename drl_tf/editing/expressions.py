@@ -80,7 +80,7 @@ def weights(expression: Expression) -> dict[int, float] | None:
 
     Returns:
       {class: weight}: 1 for a class, -1 for a negated class, summed if the class occurs more than once. None
-      if the expression contains |, or an operand such as 'a' or 'b3', which is no class of the first model.
+      if the expression contains |, a whole model such as 'a', or a class of a second model such as 'b3'.
 
     Examples:
       >>> weights(parse('3 & !8')), weights(parse('3 | 8'))

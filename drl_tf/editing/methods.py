@@ -31,7 +31,7 @@ _MOST_FRAMES = 10_000
 
 
 class Editing(Generating):
-    """The part of `drl_tf.EnergyModel` that inpaints, restores, edits and interpolates images.
+    """The base class of `drl_tf.EnergyModel` that inpaints, restores, edits and interpolates images.
 
     Args:
       model: the Keras model inside the `EnergyModel`.

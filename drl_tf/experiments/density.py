@@ -137,11 +137,11 @@ def shown_levels(schedule: Schedule) -> list[int]:
 
 
 def quadrature(log_density: LogDensity, width: float) -> Grid:
-    """Integrates a density of the plane over the box |y|_inf <= 6, by the midpoint rule.
+    """Integrates a density over the box |y|_inf <= 6 by the midpoint rule; returns its values and log Z.
 
     Args:
-      log_density: callable that maps y, float32 [n, 1, 1, 2], to float32 [n].
-      width: width of the finest structure; the grid's spacing is about half of it, but 0.01 to 0.05.
+      log_density: callable that maps y, float32 [n, 1, 1, 2], to its log density + const, float32 [n].
+      width: width of the finest structure. The spacing is about half of it, but at least 0.01, at most 0.05.
     """
     count = 2 * math.ceil(bridges.WALL / np.clip(width / 2, _FINEST, _COARSEST))
     spacing = 2 * bridges.WALL / count
@@ -178,7 +178,7 @@ def annealed(
     hmc_leapfrog: int,
     seed: int,
 ) -> dict[int, annealing.Estimate]:
-    """Estimates log Z of each noise level t by annealing chains from N(0, I), {t: estimate}.
+    """Anneals chains from N(0, I); returns {noise level t: estimate, whose `log_mean` is log Z of level t}.
 
     `density_at` maps t, int32 [1], to a log density, which maps y, float32 [n, 1, 1, 2], to float32 [n]. Each
     of `num_chains` passes about `ais_steps` densities, and makes `hmc_leapfrog` leapfrog steps at each.
@@ -239,7 +239,8 @@ def _sampled(
 def compared(grid: Grid, estimate: annealing.Estimate, likelihood: float) -> dict[str, float]:
     """Returns log Z from `grid` and from `estimate`, their errors and their difference, {name: number}.
 
-    It also holds `likelihood`, the mean log density of data, and the probability near the rim of the grid.
+    'differs_by_errors' is the difference divided by its error. The dict also holds `likelihood`, the mean log
+    density of noisy data, and 'near_wall', the probability that |y|_inf is above 5.7; the box ends at 6.
     """
     error = math.hypot(estimate.standard_error, grid.error)
     rim = np.abs(grid.side) > partition.NEAR
@@ -257,7 +258,7 @@ def compared(grid: Grid, estimate: annealing.Estimate, likelihood: float) -> dic
 
 
 def said(found: Mapping[str, Any]) -> str:
-    """Formats the two estimates of log Z at a noise level, a dict from `compared`, as a line of text."""
+    """Formats log Z of a noise level by quadrature and by annealing, from `compared`, as a line of text."""
     errors = abs(found['differs_by_errors'])
     line = (
         f'log Z {found["log_z_quadrature"]:.4f} by quadrature (± {found["quadrature_error"]:.1g}), '

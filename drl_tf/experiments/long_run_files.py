@@ -22,8 +22,9 @@ _SNAPSHOT = 'snapshot'
 class ChainFiles:
     """The files of the chains of one noise level, `.npz` archives in a directory.
 
-    `trace-<k>.npz` holds energies and acceptances from transition k + 1 on, `snapshot-<k>.npz` the positions
-    of the chains after k transitions, and `state-<k>.npz` all arrays from which transition k + 1 can start.
+    A transition is one step of the chains. `trace-<k>.npz` holds the energies and acceptances of consecutive
+    transitions, of which k + 1 is the first. `snapshot-<k>.npz` holds the positions of the chains after k
+    transitions, and `state-<k>.npz` all arrays from which transition k + 1 can start.
 
     Args:
       directory: directory of the files.

@@ -45,8 +45,9 @@ def write(stem: str, result: Mapping[str, Any]) -> dict[str, str]:
 
     Args:
       stem: path of the files without their extension.
-      result: the JSON result of --mode=ood. For each set of images and each score, it holds 'auroc', 'aupr'
-        and 'fpr95' with their 95 % intervals, {'sets': {set: {score: {name: value}}}, ..}.
+      result: the JSON result of --mode=ood, {'sets': {set of images: {score: {name: value}}}, ..}. The names
+        are 'auroc', 'aupr' and 'fpr95'; their 95 % intervals, [low, high], such as 'auroc_interval'; and
+        'num_real' and 'num_other', the numbers of images of the test split and of the set.
 
     Returns:
       Lines to print, {label: path}.

@@ -74,7 +74,7 @@ def read(path: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
 
 
 def first_images(path: str, image_shape: Sequence[int], count: int) -> np.ndarray:
-    """Reads at most `count` images from the beginning of a directory or file; returns [n, H, W, C]."""
+    """Reads the first images, at most `count`, of a path that `read` takes: one array [n, H, W, C]."""
     images = []
     wanted = count
     for batch in read(path, image_shape):
@@ -116,7 +116,10 @@ def _is_set(path: str) -> bool:
 
 
 def describe(directory: str) -> dict[str, Any]:
-    """Returns the content of a directory's `samples.json`; raises UserError if it is missing or damaged."""
+    """Reads the `samples.json` of a set of samples; raises UserError if it is missing or damaged.
+
+    It has 'settings', see `settings_of`; 'images_per_shard'; and, if recorded, 'source', a checkpoint's hash.
+    """
     path = os.path.join(directory, DESCRIPTION)
     try:
         described = read_json(path)
@@ -174,11 +177,8 @@ def missing(directory: str, settings: Mapping[str, Any], batch: int, source: str
 def write(shard: Shard, images: Sequence[np.ndarray], seed: int, more: dict[str, Any] | None = None) -> None:
     """Writes the `.npz` file of a shard, with the entries `images`, `first` and `seed`.
 
-    Args:
-      shard: the shard; its file also stores the index of its first image, `first`.
-      images: batches of images, which are concatenated.
-      seed: random seed of the set.
-      more: further entries of the file, {name: array}; None: none.
+    `images` holds batches of images, which are concatenated. `first` is the index of the shard's first image,
+    and `seed` the random seed of the set. `more` holds further entries of the file, {name: array}.
     """
     with written_aside(shard.path, 'wb') as file:
         np.savez(file, images=np.concatenate(images), first=shard.first, seed=seed, **(more or {}))
@@ -212,7 +212,7 @@ def _begun(directory: str, settings: Mapping[str, Any], batch: int, source: str)
 
 
 def settings_of(model: EnergyModel, request: SampleRequest) -> dict[str, Any]:
-    """Returns {name: JSON value}: all settings on which samples depend, with a SHA-256 of the weights."""
+    """Returns all that decides samples, {name: JSON value}: options, request and SHA-256 of the weights."""
     return {**_asked(model.config, request), 'weights_sha256': fingerprint(model, request.weights)}
 
 
@@ -244,7 +244,7 @@ def _asked(config: Config, request: SampleRequest) -> dict[str, Any]:
 
 
 def fingerprint(model: EnergyModel, weights: str) -> str:
-    """Returns a SHA-256 of a model's 'ema' or 'raw' weights, without the u of spectral normalisation."""
+    """Returns a SHA-256 of 'ema' or 'raw' weights, without the vectors u that estimate spectral norms."""
     digest = hashlib.sha256()
     for pair in model.averages:
         for variable in Weights(weights).of(*pair).weights:
@@ -254,9 +254,9 @@ def fingerprint(model: EnergyModel, weights: str) -> str:
 
 
 def shards(directory: str, described: Mapping[str, Any]) -> list[Shard]:
-    """Returns all files that a complete set of samples in `directory` has, whether they exist or not.
+    """Returns path, first image and count of each file of a set of samples, whether it exists or not.
 
-    `described` is the content of `samples.json` in `directory`.
+    `described` is the content of `samples.json` in `directory`, as `describe` returns it.
     """
     settings = described['settings']
     size = described['images_per_shard']

@@ -128,5 +128,5 @@ def _listed(name: str, array: np.ndarray) -> Any:
 
 
 def error(message: str) -> str:
-    """Returns the body of a REST answer that reports an error, JSON."""
+    """Returns the body of a REST answer that reports an error: {"error": message}, as JSON text."""
     return json.dumps({'error': message})

@@ -59,18 +59,21 @@ def _compiled(text: str, topology: str) -> dict[str, Any]:
 
 
 def without_copies(text: str) -> str:
-    """Replaces `mhlo.copy`, which is not valid StableHLO, in the text of a module by an operation that is."""
+    """Replaces each `mhlo.copy`, which StableHLO lacks, by `stablehlo.optimization_barrier`.
+
+    Takes and returns the text of a module.
+    """
     return re.sub(r'\bmhlo\.copy\b', 'stablehlo.optimization_barrier', text)
 
 
 def refusal(message: str) -> dict[str, Any]:
-    """Returns the outcome of a failed compilation.
+    """Returns the outcome of a compilation that failed.
 
     Args:
       message: the error message of the compiler.
 
     Returns:
-      {'error': start of the message}. If the program needs more memory than there is, also 'bytes', the
+      {'error': start of the message}. If the program needs more memory than the TPU has, also 'bytes', the
       memory that it needs.
     """
     found: dict[str, Any] = {'error': message[:1000]}

@@ -84,13 +84,12 @@ class Block(keras.layers.Layer):
     def prepare(self, temb: tf.Tensor) -> dict[str, Any]:
         """Computes the tensors that do not depend on images, once for many calls.
 
-        These are the kernels, and a shift for each channel of the activations, computed from `temb`.
-
         Args:
           temb: embedding of each image's noise level, float32 [B, E].
 
         Returns:
-          A dict of tensors, to pass to `call` as `prepared`.
+          A dict to pass to `call` as `prepared`. It holds the weights, with kernels that are normalised
+          spectrally if the option `spectral_norm` is set, and a shift of each channel, computed from `temb`.
         """
         shift = self.time(self.act(temb), self.time.prepare())
         if self.options.time_act:
@@ -220,15 +219,15 @@ class EnergyNetwork(SavedNetwork, SpectralLayers):
     def prepare(self, time: tf.Tensor, labels: tf.Tensor | None = None) -> dict[str, Any]:
         """Computes the tensors that do not depend on y, once for many calls.
 
-        These are the normalised kernels, and the embeddings of noise level and class.
-
         Args:
           time: noise level of each image as the network takes it, such as an entry of `Schedule.time`,
             float32 [B].
           labels: class + 1 of each image, or 0 for no class, int32 [B]. None: no image has a class.
 
         Returns:
-          A dict of tensors, to pass to `call` as `prepared`.
+          A dict to pass to `call` as `prepared`. It holds the weights, with kernels that are normalised
+          spectrally if the option `spectral_norm` is set, and what the network computes from `time` and
+          `labels` alone.
         """
         temb = self.time1(time_embedding(time, self.options.channels), self.time1.prepare())
         temb = self.time2(self.act(temb), self.time2.prepare())

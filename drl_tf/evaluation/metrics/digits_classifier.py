@@ -65,7 +65,11 @@ def load(path: str = WEIGHTS) -> keras.Model:
 
 
 def weights_hash(path: str = WEIGHTS) -> str:
-    """Returns the first 12 hexadecimal digits of the SHA-256 of the classifier's weights."""
+    """Returns the first 12 hexadecimal digits of the SHA-256 of the classifier's file of weights.
+
+    Args:
+      path: the file; by default, the one in the package.
+    """
     with open(path, 'rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()[:12]
 
@@ -139,7 +143,10 @@ class RandomResolution(keras.layers.Layer):
 
 
 def augmentation() -> keras.Sequential:
-    """Returns a network that augments training images: shear, rotation, zoom, shift and lower resolution."""
+    """Returns a Keras network that augments images, float32 [N, 32, 32, 1] in [-1, 1], in training only.
+
+    It shears, rotates, zooms and shifts each image at random, and lowers the resolution of some.
+    """
     black = dict(fill_mode='constant', fill_value=-1.0)
     layers = [
         keras.layers.RandomShear(0.2, **black),
@@ -179,7 +186,10 @@ def train(images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int =
 
 
 def main() -> None:
-    """Trains the classifier, writes its weights, and prints its accuracy on held-out digits."""
+    """Trains the classifier, writes its weights to `WEIGHTS`, and prints its accuracy on held-out digits.
+
+    `WEIGHTS` is the file in the package that `load` reads.
+    """
     keras.utils.set_random_seed(0)
     tf.config.experimental.enable_op_determinism()
     model = train(*digits.load('train'), epochs=80)

@@ -24,7 +24,7 @@ _FEWEST = 20  # Scores other than the Fréchet distance need this many images.
 
 
 def names(extractor: Extractor) -> dict[str, str]:
-    """Returns the keys under which `score` stores three of its scores; they depend on the network.
+    """Returns the keys under which `score` stores three of its scores; the keys depend on the network.
 
     Args:
       extractor: the network that computes features.
@@ -74,14 +74,16 @@ def score(
         are comparable only for equal numbers of images. So at most 4 parts of the samples, each with as many
         images as are held out, are compared with the real images too. '<frechet>_held_out_size' is the mean
         of their Fréchet distances; it is missing if there are fewer samples than held-out images.
-      - If `real` has features: <kernel>, the kernel distance; '<kernel>_error', its standard error; and
-        'precision', 'recall', 'density' and 'coverage'. They use at most 10,000 images of either set.
-      - If the extractor gives logits: <classifier>, the classifier score; and '<classifier>_deviation', its
-        standard deviation over 10 splits. If the extractor predicts the classes of the dataset:
-        'predicted_classes', the share of samples in each class. With `labels`: 'class_agreement', the share
-        of samples that are classified as their label.
+      - If `real` has features of at least 20 images, and there are at least 20 samples: <kernel>, the kernel
+        distance; '<kernel>_error', its standard error; and 'precision', 'recall', 'density' and 'coverage'.
+        They use at most 10,000 images of either set.
+      - If the extractor gives logits, and there are at least 20 samples: <classifier>, the classifier score;
+        and '<classifier>_deviation', its standard deviation over 10 splits. If the extractor predicts the
+        classes of the dataset: 'predicted_classes', the share of samples in each class. With `labels`:
+        'class_agreement', the share of samples that are classified as their label.
       - 'num_samples', 'num_real', 'num_held_out', 'extractor', 'extractor_hash', 'resize', 'real' (a
-        description of the real images) and 'warning' (a sentence or None).
+        description of the real images) and 'warning' (a sentence if there are too few images for the
+        Fréchet distance, else None).
 
     Raises:
       UserError: there are fewer than 2 samples, or a feature is not finite.

@@ -34,8 +34,8 @@ class Statistics:
       covariance: unbiased covariance of the features, float64 [d, d].
       count: number of images.
       features: features of the first n images, float32 [n, d]; n may be 0.
-      extractor: name of the network.
-      extractor_hash: hash of the network's weights; '' if unknown.
+      extractor: name of the network that computed the features.
+      extractor_hash: hash of the weights of this network; '' if unknown.
       resize: how images were resized for the network, as a text.
       images: description of the images, in words.
       fingerprint: the first 12 hexadecimal digits of the SHA-256 of all pixels.
@@ -196,7 +196,7 @@ def summarise(
       part: a file for intermediate results, from which an interrupted call continues; None: no file.
 
     Returns:
-      The statistics; and the logits of all images, float32 [N, classes], or None without `classify`.
+      The statistics; and the logits of all images, float32 [N, classes]; None without `classify` or logits.
 
     Raises:
       UserError: there are fewer than 2 images, a feature is not finite, or the images have changed since an
