@@ -44,12 +44,11 @@ def check_command(command: Command, given: dict[str, Any]) -> None:
     """Checks that the modes exist, and that each given option has an effect in one of them.
 
     Args:
-      command: the options that say what to do.
-      given: {name: value} of the options on the command line.
+      command: the modes to run and their options; `command.mode` names the modes.
+      given: {name: value} of all options that the user gave, those of the configuration included.
 
     Raises:
-      UserError: a mode is unknown, an option has no effect in the modes, or two options contradict each
-        other.
+      UserError: a mode is unknown, an option has no effect, or two options contradict each other.
     """
     if not command.mode or set(command.mode) - set(MODES):
         unknown = next((mode for mode in command.mode if mode not in MODES), '')
@@ -148,7 +147,7 @@ def check_configuration(command: Command, config: Config, workdir: str) -> None:
     """Checks that the modes fit the configuration, can read their inputs and can write; without TensorFlow.
 
     Args:
-      command: the options that say what to do, after `check_command`.
+      command: the modes to run and their options, which `check_command` has checked.
       config: the configuration of the run.
       workdir: the directory of the run.
 
@@ -280,9 +279,10 @@ def _check_outputs(command: Command, config: Config, workdir: str) -> None:
 
 
 def check_work(command: Command, config: Config) -> None:
-    """Checks what needs TensorFlow: devices, the network for features, --stats_file and files of --samples.
+    """Checks the devices, the network that computes features, --stats_file and the files of --samples.
 
-    `command` says what to do, and `config` is the configuration of the run.
+    `command` has the modes to run and their options, which `check_configuration` has checked. `config` is the
+    configuration of the run.
 
     Raises:
       UserError: a mode would fail; the message says why.

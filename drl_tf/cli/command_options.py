@@ -266,12 +266,12 @@ def num_scored(command: Command) -> int:
 
 
 def export_directory(command: Command, workdir: str) -> str:
-    """Returns the directory of exported versions: --export_dir, or `saved_model` in the workdir."""
+    """Returns the parent of the version directories of an export: --export_dir, or <workdir>/saved_model."""
     return command.export_dir or os.path.join(workdir, IN_A_RUN)
 
 
 def reads_export(command: Command) -> bool:
-    """Returns whether the command needs no workdir, because its modes only read the exported --model."""
+    """Returns whether the command needs no workdir: it reads --model, and writes at most to --output_dir."""
     write_elsewhere = {'app', *(TO_OUTPUT_DIR if command.output_dir else ())}
     return bool(command.model) and set(command.mode) <= write_elsewhere
 

@@ -120,7 +120,10 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
     ) -> LossesAndGradients:
         """Computes the loss of the initializer g and its gradients; training calls this after the chains.
 
-        `objectives.initializer` defines the loss of one image.
+        The loss of one image is (1 - s) |y^K - y^0|^2 + s |E[y_t | x, x_{t+1}] - g|^2. Here y^K is the last
+        state of the chain, E[..] the mean of the scaled noisy image y_t given the clean image x and x_{t+1},
+        and s the option `initializer_data_share`. With the option `initializer_level_weight`, the loss of
+        level t is divided by the variance of the noise that turns x_t into x_{t+1}.
 
         Args:
           tape: the gradient tape that recorded how g computed `proposal`.

@@ -64,11 +64,11 @@ class EnergyModel(keras.Model):
         return Weights(weights).of(self.ema_network, self.network)
 
     def density_at(self, level: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> LogDensity:
-        """Returns the log density F(y, t) of scaled noisy images, a callable: y [B, H, W, C] -> float32 [B].
+        """Returns a function that maps scaled noisy images y [B, H, W, C] to their F(y, t), float32 [B].
 
         Args:
           level: noise level t of each image, 0 to T - 1, int32 [B].
-          weights, terms: weights 'ema' (averaged) or 'raw'; (labels, weight) pairs from `guidance.guided`.
+          weights, terms: which weights, 'ema' (averaged) or 'raw'; which classes, from `guidance.guided`.
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -98,11 +98,11 @@ class EnergyModel(keras.Model):
         return lambda y: log_prob(y / at(walk.m, level)) - log_m
 
     def log_prob_at(self, angle: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> LogDensity:
-        """Returns log p(x) in nats, a callable x -> float32 [B]; needs energy='preconditioned' or 'exact'.
+        """Returns a function x -> log p(x) in nats, float32 [B]; needs energy='preconditioned' or 'exact'.
 
         Args:
-          angle: noise level in radians, float32 [B]; an image is x = cos(angle) x_clean + sin(angle) eps.
-          weights, terms: weights 'ema' (averaged) or 'raw'; (labels, weight) pairs from `guidance.guided`.
+          angle: noise level, float32 [B]; the images are x = cos(angle) x_clean + sin(angle) eps.
+          weights, terms: which weights, 'ema' (averaged) or 'raw'; which classes, from `guidance.guided`.
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -132,8 +132,8 @@ class EnergyModel(keras.Model):
 
         Args:
           x_next, level: x_{t+1}, float32 [B, H, W, C], and each image's t, an index into `walk`, int32 [B].
-          seed, first: seed, int32 [2], and index of the first image; y^0_i depends on (seed, first + i).
-          weights, terms: weights 'ema' (averaged) or 'raw'; (labels, weight) pairs from `guidance.guided`.
+          seed, first: seed, int32 [2], and index of the first image; chain i depends on (seed, first + i).
+          weights, terms: which weights, 'ema' (averaged) or 'raw'; which classes, from `guidance.guided`.
           training: False: the option `noise_scale` multiplies the noise in y^0; True: it has no effect.
           walk: the noise levels that sampling visits; None: `self.schedule`, the levels of training.
         """
@@ -171,7 +171,7 @@ class EnergyModel(keras.Model):
         Args:
           x_next, level: x_{t+1}, float32 [B, H, W, C], and each image's level t, 0 to T - 1, int32 [B].
           seed, first: seed, int32 [2], and index of the first image; image i depends on (seed, first + i).
-          weights, terms: weights 'ema' (averaged) or 'raw'; (labels, weight) pairs from `guidance.guided`.
+          weights, terms: which weights, 'ema' (averaged) or 'raw'; which classes, from `guidance.guided`.
           corrector_steps: step sizes from `pilot.steps`, float32 [T]; None: those of `schedule`.
 
         Examples:
@@ -204,8 +204,8 @@ class EnergyModel(keras.Model):
         """Draws images at the noise level `low`, given images x at the level `high`; `sample` calls this.
 
         `high` and `low` are indices into `walk` (None: `self.walk`), int32 []. Image i depends on x, seed and
-        first + i. `corrector_steps` are step sizes from `pilot.steps` (None: those of `walk`), `weights` and
-        `terms` as in `sample`. Returns images like x, and how the chains moved, a `sampling.Info`.
+        first + i. `weights` is 'ema' or 'raw'. `terms` come from `guidance.guided`, `corrector_steps` from
+        `pilot.steps` (None: those of `walk`). Returns images like x, and how the chains moved, an `Info`.
         """
 
         def of_part(begin: int, part: Any) -> tuple[tf.Tensor, sampling.Info]:
@@ -224,7 +224,7 @@ class EnergyModel(keras.Model):
         terms: Terms,
         corrector_steps: tf.Tensor | None,
     ) -> sampling.Sampler:
-        """Returns a `Sampler` on the noise levels `walk`; the other arguments are as in `walk_levels`."""
+        """Returns the `Sampler` that runs chains on the levels of `walk`; for the rest see `walk_levels`."""
 
         def start_at(x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
             seed = noise.fold(seed, noise.START)
@@ -245,7 +245,7 @@ class EnergyModel(keras.Model):
 
     @graphs.graph
     def final_denoise(self, x_0: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> tf.Tensor:
-        """Returns the mean of the clean image given x_0, images with noise level 0, float32 [B, H, W, C]."""
+        """Returns the mean of clean images given images x_0 of noise level 0; for the rest see `sample`."""
         return concatenated(lambda _, part: denoising.at_lowest_level(self, *part), (x_0, terms, weights))
 
     def sample(
@@ -267,16 +267,16 @@ class EnergyModel(keras.Model):
         Args:
           num_images: n, the number of images on each replica.
           seed, first: seed, int32 [2], and index of the first image; image i depends on (seed, first + i).
-          weights, terms: weights 'ema' (averaged) or 'raw'; (labels, weight) pairs from `guidance.guided`.
+          weights, terms: which weights, 'ema' (averaged) or 'raw'; which classes, from `guidance.guided`.
           run: callable, (function, arguments) -> result: for replicas, `run` of a `tf.distribute.Strategy`.
           most_parts: largest number of parts into which the levels are divided; sampling reports each part.
-          after_part, after_chains: called after each part, with its share of the levels; with its `Info`.
+          after_part: called after each part with that part's share of the levels, between 0 and 1.
+          after_chains: called after each part with how its chains moved, an `Info` as `run` returns it.
           corrector_steps: step sizes from `pilot.steps`; None: computed here, which may take a pilot run.
           walk: the noise levels to visit; None: `self.walk`.
 
         Returns:
-          A list from noise to images, each float32 [n, H, W, C]: x_T, some states in between, and x_0. The
-          option `final_denoise` removes the remaining noise from x_0.
+          [x_T, states in between, x_0], float32 [n, H, W, C]; the option `final_denoise` denoises x_0.
 
         Examples:
           >>> from drl_tf.config.config import Config

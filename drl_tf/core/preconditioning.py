@@ -43,7 +43,13 @@ def time_of(angle: tf.Tensor) -> tf.Tensor:
 
 
 def angle_of(time: tf.Tensor) -> tf.Tensor:
-    """Converts time inputs of the networks, 4 log tan(angle), back to angles in radians, of the same shape.
+    """Converts time inputs of the networks, which `time_of` computed, back to angles in radians.
+
+    Args:
+      time: 4 log tan(angle), a tensor of any shape; a noisy image is cos(angle) x + sin(angle) noise.
+
+    Returns:
+      The angles, of the shape and dtype of `time`.
 
     Examples:
       >>> tf.tan(angle_of(tf.constant([4.0]))).numpy().round(3)
@@ -71,7 +77,9 @@ def scoring_level(schedule: Schedule) -> int:
 
 
 class PreconditionedEnergy(SavedNetwork, SpectralLayers):
-    """Network that computes log p(x) in nats of noisy images x, each at its own noise level.
+    """Network that computes log p(x), in nats, of noisy images x = cos(angle) x_clean + sin(angle) eps.
+
+    Each image has its own noise level, the angle.
 
     Args:
       network: the inner network, such as a `UNetEnergy` or an `EnergyNetwork`, which maps scaled images to
@@ -129,7 +137,7 @@ class PreconditionedEnergy(SavedNetwork, SpectralLayers):
 
         Args:
           w: scaled images, float32 [B, H, W, C].
-          angle: noise level of each image in radians, float32 [B].
+          angle: noise level of each image, float32 [B]: x = cos(angle) x_clean + sin(angle) eps.
 
         Returns:
           x, float32 [B, H, W, C].
@@ -140,7 +148,7 @@ class PreconditionedEnergy(SavedNetwork, SpectralLayers):
         """Returns log |dx / dw|, the log Jacobian determinant of the map `unwhitened`, float32 [B].
 
         Args:
-          angle: noise level of each image in radians, float32 [B].
+          angle: noise level of each image, float32 [B]: x = cos(angle) x_clean + sin(angle) eps.
         """
         return self._dimensions * tf.math.log(tf.cos(angle) / self._c_in(angle))
 
@@ -151,7 +159,7 @@ class PreconditionedEnergy(SavedNetwork, SpectralLayers):
 
         Args:
           x: noisy images, float32 [B, H, W, C].
-          angle: noise level of each image in radians, float32 [B].
+          angle: noise level of each image, float32 [B]: x = cos(angle) x_clean + sin(angle) eps.
         """
         return self._standard_normal(self.whitened(x, angle)) - self.log_volume(angle)
 
@@ -159,7 +167,8 @@ class PreconditionedEnergy(SavedNetwork, SpectralLayers):
         """Computes the tensors that do not depend on the images, once for many calls.
 
         Args:
-          time: noise level of each image, 4 log tan(angle) as `time_of` computes it, float32 [B].
+          time: noise level of each image as a time, `time_of(angle)`, float32 [B]. The angle is that in
+            x = cos(angle) x_clean + sin(angle) eps.
           labels: class + 1 of each image, or 0 for no class, int32 [B]. None: no image has a class.
 
         Returns:

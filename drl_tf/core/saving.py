@@ -56,18 +56,31 @@ class SavedNetwork:
 class SavedModel:
     """Mixin that lets Keras save a model's constructor arguments, and rebuild the model from them.
 
-    The model must have the attributes `config` and `attempt`, and the class of `config` must be registered
-    with `register`.
+    The constructor of the model takes two arguments and sets them as attributes.
+
+    Attributes:
+      config: the configuration, of a class that `register` has registered.
+      attempt: how often training went back to an earlier checkpoint.
     """
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments, {'config': .., 'attempt': ..}, with values for JSON."""
+        """Returns the constructor arguments as values that JSON can store.
+
+        Returns:
+          {'config': the configuration as a dict, 'attempt': how often training went back to an earlier
+          checkpoint}.
+        """
         model: Any = self
         return {'config': keras.saving.serialize_keras_object(model.config), 'attempt': model.attempt}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        """Builds a model with new weights from the dict that `get_config` returns."""
+        """Builds a model with new weights from the dict that `get_config` returns.
+
+        Args:
+          config: the dict.
+          custom_objects: {name: class} of classes that are not registered, as Keras passes it; None: none.
+        """
         found = keras.saving.deserialize_keras_object(config['config'], custom_objects)
         make: Any = cls
         return make(found, config['attempt'])

@@ -114,7 +114,7 @@ def label_feature(builder: tfds.core.DatasetBuilder) -> str | None:
     """Returns the name of the feature that holds the classes; None if there is none.
 
     Only features of type `ClassLabel` count. `label` is preferred; else the target in the dataset's
-    `supervised_keys`; else the only such feature. If there are several others, the result is None.
+    `supervised_keys`; else the only such feature. If none is preferred among several, the result is None.
 
     Args:
       builder: builder of the dataset.

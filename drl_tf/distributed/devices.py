@@ -78,7 +78,8 @@ def created(wanted: str, devices: cluster.Devices, workers: cluster.Workers) -> 
     """Creates a distribution strategy; for equal arguments, returns the same object again.
 
     Args:
-      wanted: name of the strategy, a result of `cluster.chosen`.
+      wanted: 'one', 'mirrored', 'multi_worker', 'tpu' or 'auto', as `cluster.chosen` returns it. 'auto' is
+        'mirrored' if this machine has several GPUs, else 'one'.
       devices: the options that choose the devices.
       workers: the workers that TF_CONFIG names. For 'multi_worker', the call waits until all have started.
 
@@ -224,7 +225,8 @@ def count(wanted: str) -> int:
     TPU cores are not counted. Each other machine is taken to have as many GPUs as this one.
 
     Args:
-      wanted: name of the strategy, a result of `cluster.chosen`.
+      wanted: name of the strategy, 'one', 'mirrored', 'multi_worker', 'tpu' or 'auto', as
+        `cluster.chosen` returns it.
     """
     gpus = len(tf.config.list_physical_devices('GPU'))
     if wanted == 'one':
@@ -259,7 +261,8 @@ def resolve_precision(precision: str, for_tpu: bool = False) -> str:
 
     Args:
       precision: 'auto', 'float32' or 'bfloat16'.
-      for_tpu: whether the hardware is a TPU that is not connected yet.
+      for_tpu: True for a TPU that is not connected yet: 'auto' is then 'bfloat16'. False: the hardware of
+        this process counts.
     """
     if precision != 'auto':
         return precision

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 def make_statistics(config: Config, split: str, keep_features: bool) -> dict[str, str] | None:
     """Computes mean and covariance of the features of real images, and writes them to a file.
 
+    The extractor, the network that the option `extractor` chooses, computes the features.
+
     Args:
       config: the configuration. Its option `stats_file` names the file; '' means
         'statistics/<dataset>_<size>_<split>-<extractor>-<hash of the pixels>.npz'.

@@ -71,8 +71,8 @@ def ood(
       Lines to print, {label: text}: the AUROCs for each set, and the paths of the files.
 
     Raises:
-      UserError: a dataset, a folder, the extractor or the checkpoint is missing, an image is damaged or has
-        another size, or an energy is not finite.
+      UserError: a dataset, a folder, the checkpoint or the network that computes features is missing, an
+        image is damaged or has another size, or an energy is not finite.
     """
     limit = config.evaluation.num_real or None
     images = {'real': pipeline.load_images(config.data, 'test', limit)}

@@ -1,4 +1,4 @@
-"""Loads a checkpoint of the authors' code into a network of the same architecture."""
+"""Loads a checkpoint of the original code of diffusion recovery likelihood into a network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def load_weights(network: EnergyNetwork, prefix: str, weights: str = 'model_ema') -> int | None:
-    """Loads the weights of a checkpoint of the authors' code into a network.
+    """Loads weights, which the original code of diffusion recovery likelihood saved, into a network.
 
     Args:
       network: the network to fill; its architecture must be that of the checkpoint.

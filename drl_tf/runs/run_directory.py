@@ -137,9 +137,9 @@ class Run:
         """Prepares the run to resume from an earlier checkpoint, after training has diverged.
 
         Writes the list `rollbacks`, followed by `step`, to `rollbacks.json`. Training resumes from the newest
-        checkpoint. A step in `rollbacks` above the newest checkpoint's step means that training has diverged
-        from this checkpoint twice. Then the checkpoint is renamed, so that training resumes from the one
-        before it. The only checkpoint of a run is never renamed.
+        checkpoint. If training diverged beyond its step earlier too (`rollbacks` has a higher step), this
+        checkpoint is renamed, and training resumes from the one before it. The only checkpoint of a run is
+        never renamed.
 
         Args:
           rollbacks: steps at which training diverged earlier, without `step`.
@@ -171,7 +171,12 @@ class Run:
         write_json(self.path(name), value)
 
     def drop_lines_after(self, name: str, step: int) -> None:
-        """Removes lines of steps above `step` from the log `name`, which an interrupted run left behind."""
+        """Removes the lines of steps above `step` from a log; an interrupted run may have left them.
+
+        Args:
+          name: name of the log file in the workdir, such as 'metrics.jsonl'.
+          step: the last training step to keep.
+        """
         step_log.drop_after(self.path(name), step)
 
     def last_line(self, name: str) -> float:
@@ -199,7 +204,8 @@ class Run:
         Args:
           step: the training step.
           cells: the images, uint8 [rows, columns, H, W, C].
-          captions: texts in the picture, keyword arguments of `pictures.save_png`.
+          captions: texts in the picture, a dict with none, some or all of 'header' (one text above each
+            column), 'side' (one left of each row) and 'captions' (for each row, one above each image).
         """
         path = self.path(os.path.join('samples', f'{step:08d}.png'))
         pictures.save_png(path, cells, **captions)

@@ -65,7 +65,8 @@ def write(
       step: number of steps for which the model was trained.
       max_samples: the largest number of images in a request.
       weights: the weights that are exported, 'ema' (averages) or 'raw'.
-      known: how the model was trained and scored, the dict that `provenance.history` returned.
+      known: how the model was trained and scored, with entries such as 'seconds' (of training) and
+        'evaluations'; the dict comes from `provenance.history`.
     """
     flags = os.path.join(final, 'train.flags')
     sections = [
@@ -93,7 +94,8 @@ def body(
       config: the configuration of the run that trained the model.
       step: number of steps for which the model was trained.
       weights: the weights that are exported, 'ema' (averages) or 'raw'.
-      known: how the model was trained and scored, the dict that `provenance.history` returned.
+      known: how the model was trained and scored, with entries such as 'seconds' (of training) and
+        'evaluations'; the dict comes from `provenance.history`.
       flags: path of the flagfile with the options of the run, as the card shows it.
       max_samples: the largest number of images in a request; 0: not mentioned.
     """

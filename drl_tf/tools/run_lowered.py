@@ -268,7 +268,7 @@ def _measured(path: str, matmul: str, steps: int) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Checks and times the programs in `.npz` files; returns the exit code: 1 if a result is wrong, or 0."""
+    """Runs this script with the arguments `argv` (None: sys.argv); returns 1 if a result is wrong, else 0."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -56,8 +56,9 @@ def seconds(accelerator: Accelerator, flops: float, gradient_bytes: float, count
 
     Returns:
       Pair of the time for arithmetic, at 40 % of the peak, and the time for communication. The gradients
-      are summed by two ring all-reduces. Let the accelerators form m groups of g each. The all-reduce within
-      a group takes 2 (g - 1) / g * gradient_bytes / link, and the one between the groups takes
+      are summed by two ring all-reduces. Let the accelerators form m groups of g each, and let `link` and
+      `far_link` be the speeds in the `Accelerator`. The all-reduce within a group takes
+      2 (g - 1) / g * gradient_bytes / link, and the one between the groups takes
       2 (m - 1) / m * gradient_bytes / g / far_link.
     """
     group = min(count, accelerator.group)
@@ -71,12 +72,13 @@ def seconds(accelerator: Accelerator, flops: float, gradient_bytes: float, count
 def takes_over(accelerator: Accelerator, flops: float, gradient_bytes: float) -> int:
     """Returns the smallest number of accelerators that communicate at least as long as they compute.
 
-    Both times are predicted for a training step, by `seconds`.
+    Both times are predicted for a training step, by `seconds`. The number is at least 2.
 
     Args:
       accelerator: the figures of the hardware.
       flops: operations of a whole training step.
-      gradient_bytes: bytes of the gradients of one accelerator; they are summed over all accelerators.
+      gradient_bytes: bytes of the gradients of one accelerator, above 0; they are summed over all
+        accelerators.
     """
     count = 2
     while True:
@@ -113,9 +115,9 @@ def costs(presets: dict[str, dict[str, int]]) -> str:
     """Returns a Markdown table of the cost of a training step with each preset.
 
     Args:
-      presets: {options of the preset: cost of a training step}. A cost is a dict with 'batch' (images),
-        'flops' (operations), 'activations' (bytes per image), and the bytes of 'weights', 'optimizer' and
-        'gradients'.
+      presets: {options of the preset: cost of a training step}. The options are a text such as
+        '--dataset=digits --recipe=t6'. A cost is a dict with 'batch' (images), 'flops' (operations),
+        'activations' (bytes per image), and the bytes of 'weights', 'optimizer' and 'gradients'.
     """
     rows = [
         '| preset | batch | TFLOP per image and step | weights and averages | optimizer | activations per '
@@ -139,8 +141,9 @@ def times(accelerator: Accelerator, presets: dict[str, dict[str, int]]) -> str:
 
     Args:
       accelerator: the figures of the hardware.
-      presets: {options of the preset: cost of a training step}. A cost is a dict with 'batch' (images),
-        'flops' (operations) and 'gradients' (bytes).
+      presets: {options of the preset: cost of a training step}. The options are a text such as
+        '--dataset=digits --recipe=t6'. A cost is a dict with 'batch' (images), 'flops' (operations) and
+        'gradients' (bytes).
     """
     heads = [f'{count} x {accelerator.name}' for count in DEVICES]
     rows = [
@@ -169,7 +172,13 @@ def _cell(accelerator: Accelerator, step: dict[str, int], count: int) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prints tables of cost and predicted time of training on many accelerators; this takes a while."""
+    """Prints what a training step of each preset costs, and its predicted time on many accelerators.
+
+    This takes a while, because it builds each model.
+
+    Args:
+      argv: command line; only --help has an effect. None: that of the process.
+    """
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args(argv)

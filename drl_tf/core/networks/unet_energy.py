@@ -45,7 +45,8 @@ class UNetEnergy(SavedNetwork, keras.layers.Layer):
         """Returns noise levels and classes as a dict, to pass to `call` as `prepared`.
 
         Args:
-          time: noise level of each image as the networks take it, float32 [B].
+          time: a number for the noise level of each image, such as `preconditioning.time_of` computes,
+            float32 [B].
           labels: class + 1 of each image, or 0 for no class, int32 [B]. None: no image has a class.
         """
         return {'time': time, 'labels': labels}
