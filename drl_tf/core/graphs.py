@@ -1,4 +1,4 @@
-"""Compiles methods of models to graphs, and gives `fit` a training function where that of Keras fails."""
+"""Compiles methods of models to graphs; replaces the training function of Keras where it fails (TPUs)."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,10 +16,10 @@ def graph(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def train_function(model: Any, steps: int) -> Callable[[Iterator[Any]], dict[str, tf.Tensor]] | None:
-    """Returns the function that `fit` calls for each group of batches, or None if Keras' own function works.
+    """Returns the function that `fit` calls for each group of batches; None if `fit` can use Keras' own.
 
     Keras' own function fails on TPUs, with several workers, and on several replicas if one call takes several
-    steps.
+    steps. Keras' own is replaced on a single replica too if one call takes several steps.
 
     Args:
       model: a compiled `RecoveryLikelihood`.
@@ -27,8 +27,7 @@ def train_function(model: Any, steps: int) -> Callable[[Iterator[Any]], dict[str
 
     Returns:
       A callable that takes an iterator over batches and makes `steps` training steps. It returns {name:
-      float32 []}, the losses and the gradient norm of the last of these steps. None if Keras' own function
-      works.
+      float32 []}, the losses and the gradient norm of the last of these steps.
     """
     strategy = model.distribute_strategy
     logged = (*model.learners, 'gradient_norm')

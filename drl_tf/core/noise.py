@@ -83,7 +83,9 @@ class Between(NamedTuple):
 
 
 def between(begin: int | tf.Tensor, end: int | tf.Tensor, position: tf.Tensor) -> Between:
-    """Returns a `Between`: n points on the quarter circle from the noise of one image to that of another.
+    """Returns a `Between`: n noises between those of two images. Pass it to `normal` as `first`.
+
+    The noises lie on the quarter circle from the noise of image `begin` to that of image `end`.
 
     Args:
       begin: index of the image at position 0.
@@ -139,8 +141,8 @@ def uniform(seed: Seed, num_images: int | tf.Tensor, first: int | tf.Tensor | Be
     Args:
       seed: random seed, int32 [2].
       num_images: n.
-      first: index of the first image; or a `Between`. Number i is then that of the image with the larger
-        weight, `cosine[i]` or `sine[i]`.
+      first: index of the first image; or a `Between`, which names two images and mixes their noises. Numbers
+        are not mixed: number i is that of image `begin`, or that of `end` if `sine[i]` > `cosine[i]`.
 
     Returns:
       float32 [n]. Number i depends on (seed, first + i) only.
@@ -188,7 +190,8 @@ def levels(seed: Seed, num_levels: int, batch_size: int) -> tf.Tensor:
 def stratified(seed: Seed, batch_size: int) -> tf.Tensor:
     """Draws evenly spaced numbers in [0, 1) with one random offset.
 
-    Each number is uniform in [0, 1), but together they cover the interval evenly.
+    Number i is (u + i / batch_size) mod 1 with one random u. So each number is uniform in [0, 1), but
+    together they cover the interval evenly.
 
     Args:
       seed: random seed, int32 [2].
@@ -272,10 +275,10 @@ class Dropout:
     firsts: tuple[int | tf.Tensor, ...] = (0,)
 
     def fold(self, number: int) -> 'Dropout':
-        """Returns a `Dropout` with independent masks.
+        """Returns a `Dropout` whose masks are independent of those of this one.
 
         Args:
-          number: integer that derives the new seed, such as the number of a layer.
+          number: any integer, such as the number of a layer; each integer gives other masks.
         """
         return Dropout(fold(self.seed, number), self.firsts)
 

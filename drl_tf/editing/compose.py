@@ -150,7 +150,8 @@ def draws(model: EnergyModel, log_prob_at: LogProbAt, count: int, weights: str, 
         log_prob_at(levels)(images): `levels` are the noise levels of B images, int32 [B], from 0 to T, and
         `images` are the noisy images, float32 [B, H, W, C]. The result is float32 [B].
       count: number of images.
-      weights: 'ema' (averages) or 'raw': the weights of the model that `log_prob_at` uses.
+      weights: 'ema' (averages) or 'raw': the weights with which `log_prob_at` evaluates the model. Of the
+        network with these weights, the sampler uses only the standard deviation of the training images.
       seed: 0 to 2^31 - 1.
 
     Returns:

@@ -141,7 +141,11 @@ def step_size(results: Any) -> float | None:
 
 
 def log_spaced(last: int) -> list[int]:
-    """Returns 0, 1, 3, 10, 30, .. up to `last`: the numbers of transitions after which chains are saved."""
+    """Returns the numbers of transitions after which chains are saved: 0, 1, 3, 10, 30, ..
+
+    Args:
+      last: the list ends with the largest of these numbers that is at most `last`.
+    """
     steps = (factor * 10**power for power in range(len(str(last))) for factor in (1, 3))
     return [0, *(step for step in steps if step <= last)]
 

@@ -151,7 +151,8 @@ class Level:
 
         Args:
           most: largest number of transitions to make in this call, at least 1.
-          last: number of transitions of the whole run, above `done`; the chains stop there.
+          last: number of transitions of the whole run, at which the chains stop. It must be larger than the
+            number made so far, the attribute `done`.
 
         Returns:
           The number of transitions made, at most `most`.

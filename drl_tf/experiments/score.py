@@ -44,9 +44,10 @@ def score(
     """Scores images, and writes a table (CSV), a histogram, a contact sheet and maps of unlikely pixels.
 
     Images are ranked by their energy at one noise level (`EnergyModel.scoring_level`); rank 1 is the
-    likeliest image. The typicality of an image is the distance of its energy from the mean over 1,000
-    training images, in standard deviations. The histogram compares the images with the test split. If the
-    images are the test split themselves, it compares them with training images.
+    likeliest image. The typicality of an image is the distance of its energy from the mean over up to 1,000
+    training images, in standard deviations. An image with a typicality above 3 counts as anomalous. The
+    histogram compares the images with the test split. If the images are the test split themselves, it
+    compares them with training images.
 
     Args:
       config: the configuration. Its option `num_real` is the largest number of images of a split.
@@ -56,7 +57,8 @@ def score(
       step: training step of the checkpoint; None: the newest.
 
     Returns:
-      Lines to print, {label: text}: the number of anomalous images, and the paths of the files.
+      Lines to print, {label: text}: the number of images and of anomalous ones, the names of the least likely
+      images, and the directory of the files.
 
     Raises:
       UserError: there are no images, an image is damaged or has another size, the dataset or the checkpoint

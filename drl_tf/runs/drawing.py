@@ -27,9 +27,9 @@ class Batch(NamedTuple):
 
     Attributes:
       images: uint8 [n, H, W, C]; for points of the plane, float32.
-      states: [x_T, ..., x_0], the images at some noise levels from white noise x_T to x_0, as
-        `EnergyModel.sample` returns them; under a strategy, each is a distributed value with a part on each
-        replica.
+      states: [x_T, ..., x_0], the images on the way from white noise x_T to the samples x_0: at each noise
+        level, or at about 9 if there are more than 32 levels. Each is float32 [n, H, W, C]; under a strategy
+        it is a distributed value, with the images of each replica.
       chains: a `sampling.Info` with acceptance and displacement of the Markov chains, each [n, T]; None
         without chains.
     """
@@ -56,14 +56,15 @@ def draw(
       directory: where to write the settings, `samples.json`, and the images, `images-00000-of-00049.npz` and
         so on. Each `.npz` file has the entries `images` (uint8 [n, H, W, C]; points of the plane: float32),
         `first` (index of its first image) and `seed`.
-      request: what to draw; `request.step` must not be None.
+      request: which images to draw, and with which weights; `request.step` must not be None.
       after_part: callable without arguments, called several times while a batch is drawn. It may raise an
         error to stop drawing; the complete files stay.
       source: hash of the checkpoint, to record in `samples.json`; '': none.
 
     Returns:
-      The first images at several noise levels, from white noise x_T to the samples x_0, each
-      float32 [n, H, W, C]; None if the file of the first images existed already.
+      [x_T, ..., x_0], the first n images of the set on the way from white noise x_T to the samples x_0, each
+      float32 [n, H, W, C]. n is the number of images that the first replica drew in the first batch. None if
+      the file of the first images existed already.
 
     Raises:
       UserError: another process draws into the directory, or the samples are not finite.
@@ -125,11 +126,11 @@ def trajectory(model: EnergyModel, request: SampleRequest) -> list[tf.Tensor]:
 
     Args:
       model: the model.
-      request: what to draw.
+      request: which n images to draw, and with which weights.
 
     Returns:
-      The images at several noise levels, from white noise x_T to the samples x_0, each
-      float32 [n, H, W, C].
+      [x_T, ..., x_0], the images on the way from white noise x_T to the samples x_0, each
+      float32 [n, H, W, C]: at each noise level, or at about 9 if there are more than 32 levels.
     """
     seed = noise.root(request.seed, noise.SAMPLING)
     return model.sample(request.count, seed, request.first, request.weights, _terms(model, request))
@@ -153,14 +154,15 @@ def sampled(
     Args:
       model: the model; all replicas of its strategy draw.
       share: number of images that each replica draws at once.
-      request: what to draw.
+      request: which images to draw, and with which weights.
       after_part: callable, called several times per batch with the progress since the last call. Progress
         counts in images: an image that has passed half of its noise levels counts 0.5.
-      corrector_steps: relative step size of the chains at each level, [T], from
-        `chain_report.corrector_steps`.
+      corrector_steps: relative step size of the chains at each level, [T], the result of
+        `chain_report.corrector_steps`. None: `EnergyModel.sample` finds the step sizes for each batch, which
+        may take a pilot run.
 
     Yields:
-      The batches in order.
+      The batches in the order of their images: each a `Batch` with images and noisy images.
 
     Raises:
       UserError: the samples are not finite.

@@ -1,4 +1,6 @@
-"""Reads and writes presets, directories that hold a model in the layout of keras-hub:
+"""Reads and writes presets: directories that hold a model in the layout of keras-hub.
+
+A preset holds these files:
 
 config.json         class and configuration, for `keras.saving`
 model.weights.h5    weights of all networks
@@ -105,7 +107,10 @@ def found(preset: str) -> str:
 
 
 def is_preset(path: str) -> bool:
-    """Returns whether a path is a `.keras` file, or a directory whose `config.json` has `registered_name`."""
+    """Returns whether a path is a `.keras` file or the directory of a preset.
+
+    A directory counts as a preset if its `config.json` names a Keras class, as `registered_name`.
+    """
     if path.endswith(KERAS_FILE) and os.path.isfile(path):
         return True
     return 'registered_name' in read_sound_json(os.path.join(path, CONFIG))
@@ -182,11 +187,12 @@ def write(
       public: the `drl_tf.EnergyModel` to save.
       model: the `core.EnergyModel` inside `public`, with the networks.
       config: the configuration of the run that trained the model.
-      step: number of steps for which the model was trained.
+      step: number of training steps taken so far, including those of `fit`.
       directory: the directory of the preset.
-      beginning: where the weights come from, for the model card: a dict with 'origin' (about an imported
-        network, or {}), 'fitted_steps' (steps of `fit`), 'heights' (log Z of each level), 'seconds' (of
-        training) and 'device'; the last three may be None.
+      beginning: where the weights come from, for the model card: a dict. 'origin' is a record of the imported
+        network from which training began, or {} if there was none. 'fitted_steps' is how many of the steps
+        `EnergyModel.fit` took. 'heights' holds the constants that turn energies into log p, as {attribute of
+        `Heights`: value}. 'seconds' is the training time, and 'device' its device. These three may be None.
 
     Raises:
       UserError: the directory holds files but no preset, or cannot be written to.

@@ -212,7 +212,11 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: the words of the command line; None: `sys.argv[1:]`.
 
     Returns:
-      The exit code: 0 if no option was wrong, even if a program did not compile.
+      The exit code: 0, even if a program did not compile; 2 if an option, the interpreter of --python or the
+      file --results cannot be used.
+
+    Raises:
+      SystemExit: an option is missing or has a wrong value, or --table finds no file --results.
     """
     parser = _parser()
     options, words = parser.parse_known_args(argv)
