@@ -53,14 +53,15 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices,
 
 
 def as_trained(config: Config, workdir: str) -> Config:
-    """Returns a configuration with the values that training has chosen or measured, and stored in the run.
+    """Returns a configuration with the values that training has chosen or measured.
 
-    These are the mean and standard deviation of the data, the number of images that --energy=exact keeps
-    (`exact_images`), and the numbers of steps `train_steps` and `decay_steps`.
+    Training stores these values in the directory of the run: the mean and standard deviation of the data, the
+    number of images that --energy=exact keeps (`exact_images`), and the numbers of steps `train_steps` and
+    `decay_steps`.
 
     Args:
       config: the configuration before training.
-      workdir: the directory of the run.
+      workdir: the directory of the run, in which training has begun.
     """
 
     def taken() -> dict[str, Any]:

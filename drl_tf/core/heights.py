@@ -31,17 +31,18 @@ class Estimate:
 
 
 def grid(angles: np.ndarray, spacing: float) -> tuple[np.ndarray, np.ndarray]:
-    """Adds noise levels between given ones: estimates of log Z compare neighbours, which must be close.
+    """Adds noise levels between those of a model, so that neighbours are close enough to estimate log Z.
 
-    Between two given levels, the new ones are evenly spaced in log-SNR, -2 log tan(angle).
+    The estimates compare neighbouring levels. The new levels are evenly spaced in log-SNR, -2 log tan(angle),
+    between two levels of the model.
 
     Args:
-      angles: noise levels as angles in radians, in (0, pi / 2), ascending, float64 [T + 1].
+      angles: the model's noise levels as angles in radians, in (0, pi / 2), ascending, float64 [T + 1].
       spacing: largest difference in log-SNR between neighbours in the result.
 
     Returns:
-      angles: all N noise levels as angles, ascending, float64 [N].
-      positions: for each given angle, its index among all angles, int [T + 1].
+      angles: all N noise levels, old and new, as angles, ascending, float64 [N].
+      positions: for each of the model's levels, its index among all N levels, int [T + 1].
 
     Examples:
       >>> angles, given = grid(np.array([0.1, 0.8, 1.5]), spacing=1.0)
@@ -70,7 +71,7 @@ def integrated(angles: np.ndarray, slopes: np.ndarray) -> Estimate:
       slopes: dF / d angle of n noisy images at each level, float64 [N, n].
 
     Returns:
-      log Z at each level, with standard errors from the spread over the n images.
+      log Z at each level relative to the highest, with standard errors from the spread over the n images.
 
     Examples:
       If dF / d angle is 1, log Z falls by 0.5 from the angle 1.0 to the angle 0.5:
@@ -121,12 +122,14 @@ def bridged(forward: np.ndarray, reverse: np.ndarray) -> Estimate:
     F(x; i) is the log density of x at noise level i, without its normalising constant Z_i.
 
     Args:
-      forward: row i is F(x; i + 1) - F(x; i) for n images x with the noise of level i, float64 [N - 1, n].
+      forward: row i is F(x; i + 1) - F(x; i) for n images x with the noise of level i, float64 [N - 1, n];
+        n is at least 10.
       reverse: row i is F(x; i) - F(x; i + 1) for the same n images with the noise of level i + 1,
         float64 [N - 1, n].
 
     Returns:
-      log Z at each level, with standard errors from the spread over ten parts of the images.
+      log Z at each level relative to the highest, with standard errors from the spread over ten parts of the
+      images.
 
     Examples:
       >>> bridged(np.full([2, 20], -0.5), np.full([2, 20], 0.5)).log_z.round(6).tolist()

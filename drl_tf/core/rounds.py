@@ -12,7 +12,7 @@ from drl_tf.core.noise import Seed
 
 
 class Visit(NamedTuple):
-    """What `Rounds` tells the function that draws x_t, images with the noise of level t, in each round.
+    """The argument of `visit`, the function with which `Rounds.descend` draws x_t, images of noise level t.
 
     Attributes:
       x: images from which a chain may start, float32 [B, H, W, C]. For the first draw at level t, these are

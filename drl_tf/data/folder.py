@@ -21,6 +21,7 @@ def open_data(data: config.Data) -> Opened:
     """Opens a directory of pictures; the pictures are in the order of their paths.
 
     If the directory has a folder `train` and a folder `test`, `validation` or `val`, these are the splits.
+    Pictures outside of the splits are left out.
     The folders directly below the directory (or below the splits) are the classes. If some picture is in none
     of these folders, there are no classes. A table of labels replaces the folders as classes; pictures that
     it does not list are left out.
@@ -30,12 +31,13 @@ def open_data(data: config.Data) -> Opened:
         labels, a CSV or JSONL file with `file_name` (relative to the directory) and `label`, or ''.
 
     Returns:
-      The training and the test pictures, and their classes. The test pictures are None if the data have no
-      test split.
+      An `Opened`, with the training pictures in `train`, the test pictures in `test`, and the number and the
+      names of the classes. Without the two folders of splits, `test` is None.
 
     Raises:
       UserError: a directory is missing or cannot be read; there is no picture; the table of labels is missing
-        or damaged; or the option `num_classes` is -1, and a picture is in no folder of a class.
+        or damaged; or the option `num_classes` is -1, which asks for classes, and a picture is in no folder
+        of a class.
     """
     directory = data.data_dir
     place = f'--data_dir={directory}'

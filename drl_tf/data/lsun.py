@@ -25,6 +25,10 @@ class Lsun(_STOCK, skip_registration=True):  # type: ignore[call-arg]
 
     The configuration `<category>` stores the published JPEG or WebP files; `<category>_<N>px` stores PNG
     files of N x N pixels, cropped and resized.
+
+    Args:
+      config: name of the configuration, such as 'church_outdoor' or 'church_outdoor_64px'.
+      kwargs: other arguments of a tensorflow-datasets builder, such as `data_dir`.
     """
 
     name = 'lsun'

@@ -64,14 +64,17 @@ def features(size: int) -> tfds.features.FeaturesDict:
 def plan(split: str, directory: str, size: int, work: str) -> list[Shard]:
     """Plans the TFRecord files of a split: at most 8,192 pictures each, shuffled with a fixed seed.
 
-    Nothing is written. The name of the files' directory contains a hash of the LMDB, so that files of other
-    pictures are not reused.
+    The files are not written yet; only their directory is created. Its name contains a hash of the LMDB, so
+    that files of other pictures are not reused.
 
     Args:
       split: 'train' or 'validation'.
       directory: the LMDB (key-value database) with the pictures.
       size: height and width in pixels to resize to; 0: keep the published files.
-      work: directory in which the directory of the files will be.
+      work: directory in which the directory of the files is created.
+
+    Returns:
+      A `Shard` for each file, to pass to `write_all`.
     """
     keys = lmdb_files.keys(directory)
     status = os.stat(lmdb_files.file_of(directory))

@@ -23,7 +23,7 @@ _BATCH = 256
 
 
 def count(builder: tfds.core.DatasetBuilder, split: str, data: config.Data) -> int:
-    """Returns the number of images of a split whose pictures can be decoded.
+    """Returns the number of pictures in a split that can be decoded.
 
     Args:
       builder: builder of a prepared dataset.
@@ -130,7 +130,7 @@ def stream(
     `batch_size`, at most 16 and at most the number of images.
 
     In each epoch, a part yields each of its images once: its files come in a new order, and blocks of
-    4,096 / S images are shuffled. A start at a later step does not decode the images before.
+    4,096 / S images are shuffled.
 
     Args:
       builder: builder of the dataset.
@@ -139,11 +139,13 @@ def stream(
         of classes.
       seed: int below 2^31.
       batch_size: images per batch.
-      first_step: number of batches that were used before.
+      first_step: number of batches to skip at the beginning, such as those that training used before it
+        was interrupted. Their images are not decoded.
       rows: slice of each batch to return; only these images are decoded.
 
     Returns:
-      Dataset of pairs (image, class): uint8 [H, W, C], and int32 [] from 0 (always 0 without classes).
+      Dataset of pairs (image, class): uint8 [H, W, C], and int32 [], from 0, or -1 for no class. The class is
+      always 0 if `data.num_classes` is 0.
 
     Raises:
       UserError: the files are not TFRecords.

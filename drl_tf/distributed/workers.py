@@ -42,7 +42,7 @@ def is_chief() -> bool:
 
 
 def exchange(value: Any) -> list[Any]:
-    """Sends a JSON value to all workers, which all call this; returns all their values, the chief's first."""
+    """Every worker passes a JSON value, and gets the list of the values of all workers, the chief's first."""
     if count() == 1:
         return [value]
     text = json.dumps(value).encode()
@@ -109,7 +109,7 @@ def _alone(is_alone: bool) -> Iterator[None]:
 
 
 def together() -> contextlib.AbstractContextManager[None]:
-    """Context manager for a function that `by_chief` calls: in it, the chief can again reach all workers."""
+    """Context manager for the chief inside `by_chief`: within its block, messages reach all workers again."""
     return _alone(False)
 
 
@@ -126,12 +126,12 @@ def told_array(array: np.ndarray | None) -> np.ndarray | None:
 
 
 def stacked(array: np.ndarray) -> np.ndarray:
-    """Joins the arrays of all workers, float32 [n, ...] each, along axis 0; every worker gets the result."""
+    """Joins the arrays of all workers, float32 [n, ...] of one shape, along axis 0; all get the result."""
     return _rows(np.ravel(array)).reshape([-1, *array.shape[1:]])
 
 
 def told_by_chief(function: Callable[[], Any]) -> Any:
-    """Calls a function on the chief only, and returns its result, a JSON value, on all workers."""
+    """Calls a function on the chief only; all workers call this, and get the result, a JSON value."""
     result = by_chief(function)
     return exchange(result)[0] if count() > 1 else result
 
@@ -255,7 +255,7 @@ def of_each(strategy: tf.distribute.Strategy, values: Sequence[Any]) -> Any:
 
 
 def gathered(strategy: tf.distribute.Strategy, values: Any) -> np.ndarray:
-    """Joins `values` of `strategy.run`, a tensor [n, ...] per replica, to an array that every worker gets."""
+    """Joins a result of `strategy.run`, a tensor [n, ...] per replica, along axis 0; all workers get it."""
     if count() == 1:
         return np.concatenate([part.numpy() for part in strategy.experimental_local_results(values)])
     return _gathered(values).numpy()

@@ -80,12 +80,11 @@ def scores(truth: np.ndarray, results: np.ndarray, unknown: np.ndarray | bool = 
 
 
 def covered(truth: np.ndarray, results: np.ndarray, unknown: np.ndarray | bool = True) -> np.ndarray:
-    """Tells for each image whether the original image, the truth, lies among its R results.
+    """Tests for each image whether the original image, the truth, lies among its R results, or far out.
 
-    The truth and its results are R + 1 images. For each of them, the distance from the mean of the other R
-    images is computed. The truth lies among the results unless its distance is larger than all others. If
-    the results are exact draws, nothing distinguishes the truth from them, so it has the largest distance
-    with probability 1 / (R + 1), and lies among the results with probability R / (R + 1).
+    The truth and its results are R + 1 images. Each has a distance from the mean of the other R. The truth
+    lies among the results unless its distance is larger than all others. Nothing distinguishes the truth from
+    exact draws. So it lies among R exact draws with probability R / (R + 1).
 
     Args:
       truth: the original images, float [n, H, W, C].

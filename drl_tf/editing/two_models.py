@@ -46,7 +46,8 @@ def heights(
       atoms: the classes and models in the expression, from `expressions.atoms`.
 
     Returns:
-      {atom: log Z at each noise level that sampling visits, lowest level first, float64 [number of levels]}.
+      {atom: log Z, float64 [number of levels + 1]}. The first entries are for the noise levels that sampling
+      visits, lowest level first; the last is for white noise.
     """
     found = {}
     for number, (model, log_z) in enumerate(zip(models, known, strict=True)):

@@ -73,7 +73,8 @@ class Bridges:
     def gradients(self, order: np.ndarray) -> int:
         """Counts the network gradients that a chain needs for one leapfrog step at each density in `order`.
 
-        A density that mixes the network's outputs at two noise levels needs two gradients, any other one.
+        A density that mixes the network's outputs at two noise levels needs two gradients. Any other
+        density needs one.
 
         Args:
           order: indices k of the densities that the chain passes, int [m].
@@ -95,7 +96,8 @@ def spaced(schedule: Schedule, num_steps: int) -> Bridges:
       num_steps: the approximate number of densities; each level has at least one.
 
     Returns:
-      The densities between N(0, I) and exp F(y, 0), a `Bridges`, where F is the model's log density.
+      The densities between N(0, I) and exp F(y, 0), where F is the model's log density. The result is a
+      `Bridges`, whose method `density_of` makes the argument of `annealing.Annealer`.
     """
     width = np.append(schedule.m * schedule.S[:-1], 1.0)
     ratio = np.log(width[1:] / width[:-1])
@@ -112,8 +114,9 @@ def spaced(schedule: Schedule, num_steps: int) -> Bridges:
 def mirrored(y: tf.Tensor) -> tf.Tensor:
     """Reflects points at the walls of the box |y|_inf <= 6 until they lie inside.
 
-    This lets chains sample a log density within the box. The chains y sample log_density(mirrored(y)) and may
-    leave the box. Their mirror images mirrored(y) are samples of log_density, restricted to the box.
+    This lets chains sample a function log_density within the box. A chain whose log density is
+    log_density(mirrored(y)) may leave the box. If y are its states, mirrored(y) are samples of log_density,
+    restricted to the box.
 
     Args:
       y: float32, of any shape.

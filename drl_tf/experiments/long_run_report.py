@@ -43,8 +43,8 @@ def write(
     Args:
       config: the configuration of the model.
       root: the directory for the files.
-      plan: the plan of the run.
-      levels: the chains, a `Level` for each noise level.
+      plan: which chains were to run, and for how long, a `long_run.Plan`.
+      levels: the chains of each noise level, a `long_run_chains.Level` each.
       kinds: names of the two kinds of chains: those that start at the noisier image x_{t+1}, and those that
         start at the noisy real image.
 

@@ -42,7 +42,7 @@ def scored(scoring: Scoring, images: np.ndarray, what: str) -> Scores:
     """Scores images in batches, with a progress bar.
 
     Args:
-      scoring: the model.
+      scoring: the model, from `load`.
       images: uint8 [n, H, W, C].
       what: label of the progress bar.
 
@@ -51,7 +51,7 @@ def scored(scoring: Scoring, images: np.ndarray, what: str) -> Scores:
       float32 [n, 1, H, W].
 
     Raises:
-      UserError: an energy is not finite.
+      UserError: an energy or a gradient is not finite.
     """
     size = scoring.config.sampling.sample_batch_size
     batches = (images[first : first + size] for first in range(0, len(images), size))

@@ -16,17 +16,17 @@ _SAME = ('weights_sha256', 'seed')
 def side_by_side(workdir: str, result: Mapping[str, Any]) -> dict[str, str]:
     """Compares the bits per dimension that both methods of --mode=likelihood found for a run.
 
-    The methods are annealing, and --method=direct. Only results with the same weights, seed and number of
-    images are compared. Their energies are the same, so they differ only by their estimate of log Z_0, the
-    log normalising constant.
+    One method estimates log Z_0, the log normalising constant, by annealing, the other with --method=direct.
+    Two results are compared if they have the same weights, seed and number of images. Their energies are then
+    the same, so they differ only by log Z_0.
 
     Args:
       workdir: the run's directory.
-      result: the JSON result of one of the methods.
+      result: the result of one method, as in its JSON file in `<workdir>/likelihood`.
 
     Returns:
-      Lines to print, {label: text}; {} if the run has no such result of the other method. If it has several
-      by annealing, the one with the most transitions over all chains is used.
+      Lines to print, {label: text}; {} if there is no result of the other method to compare. Of several
+      results of annealing, the one with the most transitions over all chains is used.
     """
     paths = sorted(glob.glob(os.path.join(glob.escape(workdir), 'likelihood', '*.json')))
     others = [

@@ -39,7 +39,8 @@ class Swept:
       mode: 'steps', 'guidance' or 'chains'; names the directory `sweep_<mode>` of the results.
       name: title of the column with the values in the table.
       axis: label of the x axis of the plot.
-      variants: {value: {option: its value}}: a row of the table for each value, and the options it changes.
+      variants: {value: {option: value of the option}}. Each key is a value in the column `name`, for one row
+        of the table; its entry holds the options to change for this row.
       panels: callable that maps Fréchet distances, in the order of `variants`, to the panels of the plot,
         {title: {label of a curve: {x: distance}}}. None: the plot has one curve.
     """
@@ -58,7 +59,8 @@ class Scored:
     Attributes:
       request: what was drawn; its step is that of the checkpoint.
       directory: directory of the samples.
-      gradients: gradients of the energy per sample, without guidance or the pilot run that finds step sizes.
+      gradients: number of gradients of the energy per sample. Guidance, which doubles it, and the pilot run,
+        which finds step sizes, are not counted.
       scores: the scores, such as the Fréchet distance, {name: value}.
     """
 
@@ -107,7 +109,8 @@ def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[st
 def steps_of_level(levels: int) -> list[int]:
     """Returns the numbers of Langevin steps at each noise level that --mode=sweep_steps tries.
 
-    The numbers are ascending. They are chosen to need about 18, 30, 48, 90 and 180 gradients per image.
+    They are chosen to need about 18, 30, 48, 90 and 180 gradients per image. Each number is at least one more
+    than the one before, so more gradients are needed if there are many levels.
 
     Args:
       levels: the number of noise levels.
@@ -207,8 +210,11 @@ def scored(
       workdir: the run's directory.
       request: what to draw; the guidance is that of `config`, not of `request`.
       evaluator: compares the samples with real images.
-      place: callable that maps the request, with the step of the checkpoint filled in, to a directory for the
-        samples.
+      place: callable that maps the request, with the step of the checkpoint and the guidance filled in, to
+        the directory of the samples. Samples that it holds already are not drawn again.
+
+    Returns:
+      A `Scored`: the scores, the directory of the samples, and how many gradients they need.
 
     Raises:
       UserError: there is no undamaged checkpoint, or the samples are not finite.

@@ -39,8 +39,8 @@ def generate(
       save_images: whether to write each image as a PNG file too.
 
     Returns:
-      Lines to print, {label: text}: paths of the files, and statistics of the chains. None on workers other
-      than the chief.
+      Lines to print, {label: text}: paths of the files, and statistics of the chains. Workers other than
+      the chief get None, unless all files existed before.
 
     Raises:
       UserError: there is no undamaged checkpoint, a class does not exist, or the samples are not finite.

@@ -27,10 +27,14 @@ _CLOUD_EDGE = 1.5  # A cloud shows [-1.5, 1.5] squared.
 
 
 def kept(images: Any) -> np.ndarray:
-    """Converts images to uint8, the type in which files store them; points of the plane stay float32.
+    """Converts images to uint8, the type in which files store them.
 
     Args:
-      images: float32 [n, H, W, C] in [-1, 1], or points, float32 [n, 1, 1, 2].
+      images: float32 [n, H, W, C] in [-1, 1]. Or points of a two-dimensional toy dataset, float32
+        [n, 1, 1, 2].
+
+    Returns:
+      Images as uint8 [n, H, W, C]; points as they are.
     """
     return np.asarray(images) if _are_points(images) else pixels.to_uint8(images)
 
@@ -75,7 +79,8 @@ def grid(images: np.ndarray, num_classes: int = 0) -> np.ndarray:
     Args:
       images: [n, H, W, C]; image i has the class i mod `num_classes`.
       num_classes: number of classes, 0 for none. With 1 to 16 classes and at least two images per class, each
-        class has a row of at most 10 images. Otherwise, the grid has about as many rows as columns.
+        class has a row of at most 10 images, and the grid omits the rest. Otherwise, it shows all images in
+        about as many rows as columns.
     """
     if not 0 < num_classes <= _MOST_ROWS or len(images) < 2 * num_classes:
         return square(images)
@@ -87,8 +92,7 @@ def class_captions(classes: np.ndarray, num_classes: int = 0) -> dict[str, list]
 
     Args:
       classes: class number from 0 of each image, int [n].
-      num_classes: the value that was passed to `grid` to arrange the images: the number of classes if image i
-        has the class i mod `num_classes`, else 0.
+      num_classes: the argument `num_classes` of the call of `grid` that arranges the images.
 
     Returns:
       Keyword arguments of `save_png`. If all images of each row have the same class, {'side': a text for each

@@ -14,7 +14,8 @@ class Scores:
     """Scores of n images at L noise levels t, to find images or pixels that are unlikely.
 
     At level t, a clean image x is scaled to x_t = A_t x and y_t = m_t x_t. F(y_t, t) is the model's
-    unnormalised log density of y_t, and S_t the standard deviation of the noise.
+    unnormalised log density of y_t. The noise schedule gives the factors A_t and m_t, and the standard
+    deviation S_t of the noise.
 
     Attributes:
       levels: the noise levels t, ascending, int32 [L].
@@ -49,12 +50,18 @@ class Scores:
 
     @property
     def total_gradient(self) -> np.ndarray:
-        """The root of the sum of squares of `gradient` over the levels, float32 [n]."""
+        """One gradient norm per image: `gradient` merged over the noise levels, float32 [n].
+
+        It is the root of the sum of the squared norms at all levels.
+        """
         return np.sqrt(np.sum(self.gradient**2, axis=1))
 
     @property
     def total_map(self) -> np.ndarray:
-        """The root of the sum of squares of `maps` over the levels, float32 [n, H, W]."""
+        """One map of unlikely pixels per image: `maps` merged over the noise levels, float32 [n, H, W].
+
+        Each pixel is the root of the sum of its squares at all levels.
+        """
         return np.sqrt(np.sum(self.maps**2, axis=1))
 
     @classmethod

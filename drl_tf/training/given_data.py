@@ -50,7 +50,7 @@ class GivenData:
 
         Returns:
           Dataset of images, float32 [batch_size, H, W, C]. For a model with classes, it holds pairs (images,
-          labels).
+          labels); a label is the class + 1, or 0 for no class, int32 [batch_size].
         """
         images = self.images.shuffle(self.count, seed) if self.shuffled else self.images
         return untuned(images.repeat().batch(batch_size, drop_remainder=True))
@@ -73,15 +73,18 @@ class GivenData:
 
 
 def given(inputs: Inputs, images: Any, labels: Any) -> GivenData:
-    """Checks the images and labels that a user gave to `fit`, and makes a `GivenData` of them.
+    """Checks the images and labels that a user gave to `fit`, and prepares them for training.
 
     Args:
-      inputs: checks inputs of the model; it knows the image shape and the number of classes.
+      inputs: checks arguments for the model, whose image shape and number of classes it knows.
       images: array, uint8 or floats in [-1, 1], [n, H, W, C]; or a `tf.data.Dataset` of single images or of
         batches of images. If the model has classes, the dataset holds pairs (image, class) or batches of
         such pairs.
       labels: class of each image, counted from 0, or -1 for no class, [n]. None if the model has no classes,
         or if `images` is a dataset.
+
+    Returns:
+      A `GivenData`, whose method `batches` makes the batches to train on.
 
     Raises:
       UserError: an argument has a wrong shape or type or is out of range. The values in a dataset are
@@ -104,7 +107,7 @@ def held_out(inputs: Inputs, data: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """Checks the argument `validation_data` of `fit`, and returns it as arrays.
 
     Args:
-      inputs: checks inputs of the model; it knows the image shape and the number of classes.
+      inputs: checks arguments for the model, whose image shape and number of classes it knows.
       data: one of three forms. An array of images, uint8 or floats in [-1, 1], [n, H, W, C]. A tuple
         (images, classes) of arrays. A finite `tf.data.Dataset` of images or of pairs (image, class), single
         ones or batches.
@@ -129,7 +132,7 @@ def arrays(inputs: Inputs, images: tf.data.Dataset) -> tuple[np.ndarray, np.ndar
     """Reads a whole dataset of images into memory.
 
     Args:
-      inputs: checks inputs of the model; here it only tells whether the model has classes.
+      inputs: checks arguments for the model; here it only tells whether the model has classes.
       images: dataset of single images, float32 [H, W, C]. For a model with classes, it holds pairs (image,
         label), where the label is the class + 1, or 0 for no class.
 

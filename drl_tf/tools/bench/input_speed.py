@@ -61,7 +61,7 @@ def lines(dataset: str, size: int, directory: str, seconds: float) -> Iterator[d
     Yields:
       A dict for each way to read the dataset that `places` yields, such as from memory:
 
-      - 'part', 'name', and 'batch', the batch size.
+      - 'part' (always 'input'), 'name' (such as 'cifar10 at 32 px from memory') and 'batch' (batch size).
       - 'images_per_s': images that the pipeline yields per second.
       - 'images_per_s_of_one_core': images that the pipeline yields per second of CPU time.
       - 'H100, t6' and so on, for each device and recipe: images that training uses per second.
@@ -124,8 +124,9 @@ def places(data: Data, directory: str | os.PathLike[str]) -> Iterator[tuple[str,
       directory: the directory.
 
     Yields:
-      Pairs (name of the way, options to read the dataset). A dataset that fits in memory has one way,
-      'memory'; another one has 'files'; LSUN also has files whose pictures were resized before.
+      Pairs (name of the way, options to read the dataset in this way). If the dataset fits in memory, the
+      only way is 'memory'. Otherwise it is 'files', which reads from disk. For LSUN, a second way follows:
+      'files of <N> px' reads pictures that were resized to N pixels before they were stored.
     """
     if data.dataset not in COUNTS or images.fit_in_memory(COUNTS[data.dataset], data):
         yield 'memory', on_disk(data, directory)
@@ -139,8 +140,8 @@ def places(data: Data, directory: str | os.PathLike[str]) -> Iterator[tuple[str,
 def on_disk(data: Data, directory: str | os.PathLike[str]) -> Data:
     """Writes a dataset, or a substitute for it, to a directory; returns the options to read it.
 
-    A dataset that would have to be downloaded is replaced by photographs in the same format. The digits come
-    with an installed package, so they are the real ones and are not written.
+    A dataset that would have to be downloaded is replaced by photographs in the same format. The dataset
+    'digits' comes with an installed package, so it is neither replaced nor written.
 
     Args:
       data: options of the dataset.
