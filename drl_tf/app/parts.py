@@ -56,8 +56,8 @@ class App:
           trigger: event of a component, such as `button.click`, or several events.
           function: callable that gets the value of each input, and as its last argument a callable
             `progress(share, text)`: the share of the work done, 0 to 1, and what is being done. Call
-            `progress` often: after the user has pressed Stop, it raises an error, which ends the work.
-            `function` returns the value of each output.
+            `progress` often: after the user has pressed the button "Stop", it raises an error, which ends the
+            work. `function` returns the value of the output; of several outputs, a tuple of their values.
           inputs: components whose values `function` gets.
           outputs: components that show the values that `function` returns.
         """
@@ -86,12 +86,12 @@ class App:
 
     @contextlib.contextmanager
     def stoppable(self, request: gr.Request) -> Iterator[threading.Event]:
-        """Context manager for work that Stop ends: yields a `threading.Event`, which Stop sets.
+        """Context manager for work that the button "Stop" can end: yields an event, which the button sets.
 
         The work in the block must look at the event from time to time, and end when it is set.
 
         Args:
-          request: the request that the work answers. Only Stop on the page that sent it sets the event.
+          request: the request that the work answers. Only "Stop" on the page that sent it sets the event.
         """
         stop = self._stops[request.session_hash] = threading.Event()
         try:
@@ -100,7 +100,11 @@ class App:
             self._stops.pop(request.session_hash, None)
 
     def cancels(self, work: Any) -> None:
-        """Makes Stop cancel `work`, the result of `button.click(..)` or the like; before `connect_stop`."""
+        """Makes the button "Stop" cancel the work of a Gradio event; call this before `connect_stop`.
+
+        Args:
+          work: the event, as returned by `button.click(..)` or another method that connects a function.
+        """
         self._work.append(work)
 
     def buttons(self, *texts: str) -> list[gr.Button]:
@@ -122,12 +126,16 @@ class App:
             button.click(stop, cancels=self._work, concurrency_limit=None, api_visibility='private')
 
     def label(self, title: str = 'Class', start: int = -1, in_turn: bool = False) -> gr.Dropdown:
-        """Adds a field to choose a class, which is hidden if the model has no classes.
+        """Adds a field to choose a class; the field is hidden if the model has no classes.
 
         Args:
           title: title of the field.
-          start: the class chosen at first; -1: no class. Not used with `in_turn`.
-          in_turn: whether the field has the choice 'all in turn', which is then the first value.
+          start: the class chosen at first, from 0; -1: no class. Ignored with `in_turn`.
+          in_turn: whether the field also offers that the images take all classes in turn. This is then chosen
+            at first.
+
+        Returns:
+          The field. Its value is the class, from 0; -1 for no class; `actions.IN_TURN` for all in turn.
         """
         choices = [('no class', -1), *((str(label), label) for label in range(self.model.num_classes))]
         if in_turn:

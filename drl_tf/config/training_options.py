@@ -9,7 +9,7 @@ PRECISIONS = ('auto', 'float32', 'bfloat16')
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """Training options"""
+    """Training options: losses, steps, batches, optimizer, checkpoints and log"""
 
     objective: str = option(
         'contrastive',

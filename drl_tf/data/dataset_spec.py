@@ -41,7 +41,7 @@ class DatasetSpec:
       train_split: tensorflow-datasets split for training; '': the split `train`, or else the first one.
       test_split: tensorflow-datasets split of held-out images, disjoint from `train_split`. If `train_split`
         is '': `test` or `validation`, or else the last twentieth of the training split.
-      by_hand: the archive that the user must make; None: the dataset can be downloaded.
+      by_hand: the archive that the user must make if the dataset cannot be downloaded; None: it can be.
       presets: name at the start of the names of the preset files (`drl_tf/flags/<name>*.flags`) for this
         dataset; '': the name of the dataset.
     """

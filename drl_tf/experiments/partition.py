@@ -38,7 +38,7 @@ class Options:
     """Number and length of the Markov chains of annealed importance sampling.
 
     Attributes:
-      num_chains: number of chains from N(0, I) to noise level 0, and of chains from level 0 to N(0, I).
+      num_chains: number of chains in each direction: from N(0, I) to noise level 0, and back.
       num_leapfrog: leapfrog steps of a transition of Hamiltonian Monte Carlo (HMC).
       at_once: number of chains that run together.
       seed: any int.
@@ -57,7 +57,7 @@ class Partition:
     can be continued.
 
     Args:
-      path: the densities between N(0, I) and level 0.
+      path: the sequence of densities from N(0, I) to level 0, along which chains are annealed, a `Bridges`.
       density_at: callable that maps a noise level t, int32 [1], to its log density F: a callable that maps y,
         float32 [n, H, W, C], to F(y, t), float32 [n].
       image_shape: [H, W, C].
@@ -101,7 +101,8 @@ class Partition:
           advance: callable that shows progress; it gets the number of transitions since its last call.
 
         Returns:
-          A `Side`. Its attribute `estimate` is of log Z_0; in expectation, it is too low.
+          A `Side`. Its `estimate` holds the estimate of log Z_0 (`log_mean`), too low in expectation, and its
+          standard error. `acceptance` and `near_wall` tell how well the chains ran.
         """
 
         def start(first: int, count: int) -> tf.Tensor:
@@ -113,15 +114,16 @@ class Partition:
         """Anneals chains from samples of level 0, whose density is exp F(y, 0) / Z_0, to N(0, I).
 
         Args:
-          samples: callable that maps two ints, first and count, to the starts of the chains first to
-            first + count - 1, float32 [count, H, W, C]. It must draw starts for any `first`: pilot chains,
-            which find step sizes, have numbers from 2^30 up.
+          samples: callable (first, count) that returns a sample for each of `count` chains, from chain number
+            `first` up, float32 [count, H, W, C]. `first` can be large: the chains of the pilot run, which
+            finds step sizes, have numbers from 2^30 up.
           long_run: number of HMC transitions on level 0 before the annealing.
           advance: callable that shows progress; it gets the number of transitions since its last call.
 
         Returns:
-          A `Side`, whose estimate is of -log Z_0. If the samples are exact, minus the estimate is above log
-          Z_0 in expectation.
+          A `Side`. Its `estimate` holds the estimate of -log Z_0 (`log_mean`) and its standard error. If the
+          samples are exact, -`log_mean` is above log Z_0 in expectation. `acceptance` and `near_wall` tell
+          how well the chains ran.
         """
         return self._side('reverse', _REVERSE, long_run, samples, advance)
 

@@ -1,4 +1,4 @@
-"""Measures a trained model for its page: energies of images, and samples on their way from noise."""
+"""Measures a trained model for `report.html`: energies of images, and samples on their way from noise."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Energies = Callable[[tf.Tensor, int, np.ndarray], np.ndarray]
 
 
 def measure(config: Config, workdir: str, count: int = 0) -> Measured:
-    """Measures a trained model for its page: energies of real images and of samples at each noise level.
+    """Measures the energies of real images and of samples at each noise level, for `report.html`.
 
     The newest checkpoint of the run is used, with averaged weights in float32. The result is stored in
     `report.npz`; a stored result for the same weights and settings is returned at once.
@@ -47,7 +47,8 @@ def measure(config: Config, workdir: str, count: int = 0) -> Measured:
         dataset of points of the plane.
 
     Returns:
-      The measurements, a `Measured`.
+      A `Measured`. `train`, `held_out` and `sampled` are the energies of training images, test images and
+      samples, float32 [levels, images]; `states` are pictures of samples on their way from noise.
 
     Raises:
       UserError: there is no undamaged checkpoint, the dataset is missing, or the samples are not finite.

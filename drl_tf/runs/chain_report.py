@@ -48,8 +48,9 @@ def of_images(
     Args:
       config: the configuration to sample with.
       q: relative step size of the chains at each of T noise levels, from `corrector_steps`; or None.
-      infos: for each batch of n images, an `Info` with acceptance and displacement of the chains, [n, T]; or
-        None for a batch drawn without chains.
+      infos: for each batch of n images, an `Info` with two arrays [n, T]: the acceptance probability of each
+        chain, and its displacement (root mean square of last state minus first state, over the pixels). None
+        for a batch drawn without chains.
 
     Returns:
       Arrays for the N images of all batches: {'displacement': [N, T]}. For MALA and HMC also 'acceptance',
@@ -104,8 +105,9 @@ def read(directory: str) -> dict[str, Any]:
 
     Returns:
       {'chains': statistics}; {} if the set was drawn without chains. The statistics are a dict. 'corrector'
-      is the kind of chain, a string. 'mcmc_steps' (number of steps), 'displacement' and, for some kinds,
-      'acceptance' and 'corrector_steps' (relative step size) are lists of one number per noise level.
+      is the kind of chain, a string. The other entries are lists of one number per noise level: 'mcmc_steps'
+      (steps of a chain), 'displacement' (root mean square of a chain's last state minus its first state) and,
+      for some kinds, 'acceptance' (acceptance probability) and 'corrector_steps' (relative step size).
     """
     described = samples.describe(directory)
     return {_KEY: described[_KEY]} if _KEY in described else {}
@@ -115,11 +117,11 @@ def mean(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Averages the statistics of chains over several sets of samples, drawn with different seeds.
 
     Args:
-      reports: for each set, the result of `read`.
+      reports: for each set, {'chains': statistics} as `read` returns it; {} for a set drawn without chains.
 
     Returns:
-      A dict of the form that `read` returns. Its 'acceptance' and 'displacement' are means over the sets; the
-      other entries are those of the first set. {} if the sets were drawn without chains.
+      {'chains': statistics}. Among these, 'acceptance' and 'displacement' are means over the sets; the other
+      statistics are those of the first set. {} if the sets were drawn without chains.
     """
     if not reports[0]:
         return {}
@@ -136,7 +138,8 @@ def said(report: Mapping[str, Any]) -> dict[str, str]:
     at which the chains take no steps.
 
     Args:
-      report: the statistics, a result of `read` or `mean`.
+      report: {'chains': statistics} as `read` or `mean` returns it, or {} for samples drawn without chains,
+        for which there are no lines.
     """
     chains = report.get(_KEY, {})
     lines = {}

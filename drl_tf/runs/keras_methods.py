@@ -74,10 +74,11 @@ class KerasMethods(keras.Model):
         super().save(path, overwrite=overwrite, **kwargs)
 
     def save_weights(self, filepath: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
-        """Saves the weights of all networks, for `load_weights`.
+        """Saves all weights of the model, raw and averaged, for `load_weights`.
 
         Args:
-          filepath: the file; its name must end in `.weights.h5`, or in `.weights.json` for several files.
+          filepath: the file; its name must end in `.weights.h5`. To split the weights over several files,
+            pass `max_shard_size` and a name that ends in `.weights.json`.
           *args, **kwargs: further arguments of `keras.Model.save_weights`, such as `overwrite`.
 
         Raises:

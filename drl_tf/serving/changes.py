@@ -33,8 +33,9 @@ def inpaint(
       missing: True where a pixel is missing, bool [n, H, W, 1].
       seed: seed of all random numbers, any two integers, int32 [2].
       weights: 'ema' (averages) or 'raw'.
-      corrector_steps: relative step sizes of the chains, one per noise level, float32, from `pilot.steps`;
-        None: the step sizes of the noise schedule.
+      corrector_steps: q_t for each noise level t, float32 [T], computed by `pilot.steps`. A chain at level t
+        takes steps of size sqrt(2 q_t / L_t), where L_t is the largest curvature of its log density. None:
+        the step sizes of the noise schedule. Models with --energy=preconditioned ignore it.
 
     Returns:
       {'images': float32 [n, H, W, C] in [-1, 1]}.
@@ -74,8 +75,9 @@ def interpolate(
         `sample` draws with this seed.
       position: place of each image between the two samples, float32 [n]: 0 is the first sample, 1 the second.
       weights: 'ema' (averages) or 'raw'.
-      corrector_steps: relative step sizes of the chains, one per noise level, float32, from `pilot.steps`;
-        None: the step sizes of the noise schedule.
+      corrector_steps: q_t for each noise level t, float32 [T], computed by `pilot.steps`. A chain at level t
+        takes steps of size sqrt(2 q_t / L_t), where L_t is the largest curvature of its log density. None:
+        the step sizes of the noise schedule.
 
     Returns:
       {'images': uint8 [n, H, W, C]}.

@@ -68,7 +68,7 @@ def check(config: Config, directory: str) -> None:
 
     Args:
       config: the configuration of the model.
-      directory: the parent of version directories, which may be missing.
+      directory: the parent of the version directories; it need not exist yet.
     """
     combinations.check_exportable(config)
     check_writable(directory, '--export_dir')
@@ -94,9 +94,9 @@ def write(
       max_samples: the largest number of images in a request. 0: 1,024, or fewer if their gradients would need
         more than 4 GiB.
       weights: 'ema' (averages) or 'raw'.
-      history: how the model was trained and scored, the dict that `provenance.history` returned; the default
-        means that nothing is known. It gives the text of the model card, and log Z for the signatures
-        `log_likelihood` and `score`.
+      history: how the model was trained and scored, the dict that `provenance.history` returned. The model
+        card reports it, and the signatures `log_likelihood` and `score` take log Z from it. The default is
+        for a model of which nothing is known.
 
     Returns:
       Lines to print, {label: path}.

@@ -144,7 +144,7 @@ class Model:
     """The loaded versions of a model, which `poll` updates from its directory.
 
     Args:
-      config: name of the model, its directory, and which versions to serve.
+      config: TensorFlow Serving's `ModelConfig`: name of the model, its directory, which versions to serve.
     """
 
     def __init__(self, config: model_server_config_pb2.ModelConfig) -> None:
@@ -232,7 +232,11 @@ class Server:
     """All models of the server, by name.
 
     Args:
-      configs: the description of each model.
+      configs: for each model, TensorFlow Serving's `ModelConfig`: its name, its directory, and which versions
+        to serve.
+
+    Raises:
+      SystemExit: the directory of a model is missing.
     """
 
     def __init__(self, configs: Iterable[model_server_config_pb2.ModelConfig]) -> None:

@@ -27,8 +27,9 @@ class Fitting:
     Args:
       model: the model to train.
       step: number of steps for which the model is already trained.
-      beginning: where the weights come from, a dict with the keys of `serving.provenance.BEGINNING`, such as
-        'origin' and 'fitted_steps' (steps in earlier calls of `fit`).
+      beginning: where the weights come from, a dict: 'origin' (about an imported network), 'fitted_steps'
+        (steps in earlier calls of `fit`), 'heights' (constants such as log Z, or None), 'seconds' and
+        'device' (of training). `serving.provenance.BEGINNING` has the values for new weights.
 
     Attributes:
       recipe: the training options in the configuration of the model, as they were before the first call.
@@ -44,23 +45,26 @@ class Fitting:
 
     @property
     def step(self) -> int:
-        """Number of steps for which the model is trained, including those of a running call of `fit`."""
+        """Number of training steps done so far; it also counts up while `fit` runs."""
         return self._step + self._taken
 
     @property
     def beginning(self) -> dict[str, Any]:
         """Where the weights come from: the dict given to the constructor, with two entries kept up to date.
 
-        - 'fitted_steps': the number of steps taken by `fit`, including those of a running call.
-        - 'heights': the logarithms log Z of the noise levels' normalizing constants Z; None if unknown, or
-          once `fit` has changed the weights.
+        - 'fitted_steps': the number of steps that `fit` has done so far; it also counts up while `fit` runs.
+        - 'heights': a dict of constants that turn energies into log p; its entry 'log_z' has the logarithm
+          log Z of the normalizing constant of each noise level. None if log Z is unknown, or once `fit` has
+          changed the weights.
         """
         fitted = self._beginning['fitted_steps'] + self._taken
         heights = None if self._taken else self._beginning['heights']
         return {**self._beginning, 'fitted_steps': fitted, 'heights': heights}
 
     def forget_heights(self) -> None:
-        """Sets `beginning['heights']`, log Z of each noise level (Z: normalizing constant), to None.
+        """Sets `beginning['heights']`, which holds log Z of each noise level, to None.
+
+        Z is the normalizing constant.
 
         Call this after you replace the weights, because log Z is known for the former weights only.
         """

@@ -55,7 +55,7 @@ class MetricsLog:
 
     Args:
       model: the model in training.
-      run: writes the files of the workdir.
+      run: the `Run` that writes the files of the workdir.
       first_step: number of steps that were done when training began.
     """
 

@@ -70,9 +70,11 @@ def lines(settings: Settings) -> Iterator[dict[str, Any]]:
         in `settings.directory`.
 
     Yields:
-      For each value, {'part': 'growth', 'name': .., 'seconds': {'median', 'low', 'high', 'count'}}. Then for
-      each quantity, {'part': 'growth', 'name': .., 'slope': p}: the time grows like the p-th power of the
-      quantity.
+      For a training step ('step') and sampling ('sample') at each value, {'part': 'growth', 'name': ..,
+      'seconds': ..}, with a name such as 'step at batch 64'. 'seconds' is a dict with 'median', 'low' and
+      'high' (the quartiles) and 'count' (the rounds). Then for 'step' and 'sample' and each quantity,
+      {'part': 'growth', 'name': .., 'slope': p}, with a name such as 'step against batch': the time grows
+      like the p-th power of the quantity.
     """
     with tempfile.TemporaryDirectory() as directory:
         config = with_images(parsing.configuration_of(settings.base.split()), directory)

@@ -16,7 +16,8 @@ def main(notes: str, words: list[str]) -> int:
     """Runs a program, and records its start, duration and peak memory.
 
     Args:
-      notes: path of the file for the JSON object with 'begin', 'seconds' and 'peak_bytes'.
+      notes: path of the JSON file to write: a dict with 'begin' (the start, in seconds since the epoch),
+        'seconds' (from start to end) and 'peak_bytes' (peak memory).
       words: path of the program, and its arguments.
 
     Returns:

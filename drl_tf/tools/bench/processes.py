@@ -69,9 +69,11 @@ def start_lines(settings: Settings) -> Iterator[dict[str, Any]]:
       settings: the settings of the benchmarks.
 
     Yields:
-      A dict for each result: 'part', 'name', 'seconds' (a dict of 'median', 'low', 'high' and 'count') and
-      'peak_bytes', the largest peak memory of the processes. The last dict has 'ratio' in place of 'seconds'
-      and 'peak_bytes': the spread of `slowdown` over the processes, a dict of the same form as 'seconds'.
+      A dict for each result: 'part' (always 'start'), 'name' (such as 'import drl_tf'), 'seconds' and
+      'peak_bytes', the largest peak memory of the processes. 'seconds' is a dict with 'median', 'low' and
+      'high' (the quartiles) and 'count' (the number of processes). The last dict has 'ratio' in place of
+      'seconds' and 'peak_bytes': the time of late training steps divided by that of early ones, a dict of the
+      same form as 'seconds'.
     """
     found: dict[str, list[tuple[float, int]]] = {}
     ratios = []

@@ -40,8 +40,8 @@ def lines(settings: Settings) -> Iterator[dict[str, Any]]:
 
     Yields:
       A dict for each preset and precision. Beside 'part' (always 'training') and 'name', its main entries are
-      the following; each is a dict with 'median', 'low', 'high' and 'count' over the rounds. The values are
-      seconds, or, for the last three entries, ratios.
+      the following; each is a dict with 'median', 'low' and 'high' (the quartiles) and 'count' (the rounds).
+      The values are seconds, or, for the last three entries, ratios.
 
         input           getting a batch from the pipeline, with nothing else running
         step            the whole step on the device: the sum of chain, pass and update
@@ -165,7 +165,14 @@ class Subject:
         return longest or int(self.config.diffusion.proposal == 'x_next')
 
     def functions(self) -> dict[str, Callable[[], object]]:
-        """Returns the functions to time, {name: callable without arguments}, such as 'input' and 'step'."""
+        """Returns the functions to time, {name: callable without arguments}.
+
+        'input' gets the next batch, 'sample' draws a batch, and 'fit' takes training steps with the callbacks
+        of a run. 'step' takes a training step, 'without chain' a step whose chains do not move, 'update' a
+        step with given losses and gradients. 'pass alone' and 'chain alone' compute only the convolutions of
+        the losses with their gradients, and of the longest chain. For a model trained without chains,
+        'without chain' and 'chain alone' are missing.
+        """
 
         def on_batch(step: Any) -> Callable[[], float]:
             return lambda: float(step(self.batch)['loss'])
@@ -192,8 +199,10 @@ class Subject:
             [rounds]}.
 
         Returns:
-          The dict that the function `lines` of this module yields and explains; also with 'batch' (images per
-          step), 'K', 'sample_images', and images and operations per second.
+          A line of the results: 'part' (always 'training'), 'name', 'batch' (images per step), 'K' (chain
+          steps), 'sample_images', rates (images and operations per second), and an entry for each part of a
+          step, such as 'chain': a dict with 'median', 'low' and 'high' (the quartiles, mostly in seconds) and
+          'count' (the rounds). `lines` lists these entries.
         """
         without_chain = seconds.get('without chain', seconds['step'])
         parts = {
