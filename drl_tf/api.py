@@ -41,8 +41,9 @@ class EnergyModel(Editing, Detecting, KerasMethods):
       model: a `Config`, for random weights; or a `RecoveryLikelihood` (the result of `build_model`). Call
         `ema_network.converge_u()` of the `RecoveryLikelihood` first: its spectral norms are then exact.
       step: number of training steps that the weights have had so far.
-      beginning: where the weights come from, a dict: 'origin' (about an imported network), 'fitted_steps'
-        (steps of `fit`), 'heights', 'seconds' and 'device' (of training). The default is for new weights.
+      beginning: where the weights come from, a dict: 'origin' (a dict about an imported network, or {}),
+        'fitted_steps' (number of steps of `fit`), 'heights' (as the property), and 'seconds' and 'device' of
+        the training. The last three can be None. The default describes untrained weights.
 
     Attributes:
       model: the Keras model inside, a `RecoveryLikelihood`, which holds the networks.
@@ -73,7 +74,7 @@ class EnergyModel(Editing, Detecting, KerasMethods):
 
     @property
     def step(self) -> int:
-        """Number of training steps so far, including the steps of `fit`."""
+        """Number of training steps done so far, before and in calls of `fit`; it grows while `fit` runs."""
         return self._fitting.step
 
     @property
@@ -86,7 +87,7 @@ class EnergyModel(Editing, Detecting, KerasMethods):
 
     @property
     def optimizer(self) -> keras.optimizers.Optimizer:
-        """The optimizer of the energy network; it exists after the first call of `fit`."""
+        """The optimizer of the energy network; raises AttributeError before the first call of `fit`."""
         return self.model.optimizer
 
     @classmethod
@@ -160,7 +161,7 @@ class EnergyModel(Editing, Detecting, KerasMethods):
     def load_weights(self, *args: Any, **kwargs: Any) -> None:
         """Loads weights from a file that `save_weights` wrote; the arguments are those of Keras.
 
-        `heights` becomes None, because log Z of the loaded weights is not known.
+        The property `heights` (log Z of each noise level) becomes None: log Z of the new weights is unknown.
         """
         super().load_weights(*args, **kwargs)
         self._fitting.forget_heights()
@@ -221,7 +222,7 @@ class EnergyModel(Editing, Detecting, KerasMethods):
             a dataset of unknown length is then read once before training, to count its images.
 
         Returns:
-          The Keras `History`: its `history` has lists of one mean per epoch, of losses and gradient norm.
+          The Keras `History`: its `history` is {'loss': [mean of each epoch], 'gradient_norm': [..], ..}.
 
         Raises:
           UserError: an argument has a wrong shape or is out of range.

@@ -32,9 +32,9 @@ OPTIONS = (
 def options_of(config: Config) -> dict[str, Any]:
     """Returns the options that decide how a configuration samples, {option: value}.
 
-    They are written in a standard form, so that two samplers can be compared by `==`: equal numbers of chain
-    steps at all noise levels become one number, and the corrector 'auto' becomes the kind of chains that it
-    stands for.
+    They are written in a standard form, so that two samplers can be compared by `==`. If the number of chain
+    steps is the same at all noise levels, its tuple has one entry. The corrector 'auto' becomes the kind of
+    chains that it stands for.
 
     Examples:
       >>> from drl_tf.config.config import Config

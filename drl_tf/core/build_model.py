@@ -17,7 +17,7 @@ def build_model(config: Any, attempt: int = 0) -> RecoveryLikelihood:
 
     Args:
       config: the configuration of the model, a `config.Config`.
-      attempt: how often training went back to an earlier checkpoint; after each return it draws new noise.
+      attempt: how often training went back to an earlier checkpoint. Each attempt draws other noise.
 
     Returns:
       A Keras model with random weights. Its class depends on the options of `config`:

@@ -67,7 +67,7 @@ class Draws(NamedTuple):
 
 
 def state_at(log_prob: LogDensity, y: tf.Tensor) -> State:
-    """Computes a log density and its gradient at y, and returns them as a `State`.
+    """Computes a log density and its gradient at y: the `State` from which `leapfrog` can begin.
 
     Args:
       log_prob: callable that maps y, float32 [B, ...], to log p(y) + const, float32 [B].
@@ -92,13 +92,13 @@ def leapfrog(
 
     Args:
       log_prob: callable that maps y, float32 [B, ...], to log p(y) + const, float32 [B].
-      state: the states where the steps begin, a `State`.
+      state: where the steps begin: a `State`, the states y with log p(y) and its gradient, from `state_at`.
       step_size: delta, float32, a scalar or a tensor that broadcasts against `state.y`.
       momentum: the momentum p where the steps begin, of the shape of `state.y`.
       num_leapfrogs: number of steps, at least 1.
 
     Returns:
-      state: the `State` after the last step.
+      state: the `State` after the last step, with the new states in `state.y`.
       log_ratio: log of the acceptance ratio, float32 [B]: the value of log p(y) - |p|^2 / 2 after the last
         step minus its value at the beginning.
 
@@ -141,7 +141,8 @@ def mala(
       y: first states of B chains, float32 [B, ...].
       step_size: delta, float32, a scalar or a tensor that broadcasts against y.
       num_steps: K, one int for all chains, or int32 [B].
-      draws: the random numbers of the chains, a `Draws`.
+      draws: the random numbers of the chains: a `Draws`, whose three functions take the index of a step and
+        return noise for it, as in the example.
 
     Returns:
       y: the states after K steps, of the shape of the argument y.
@@ -179,7 +180,8 @@ def hmc(
       y: first states of B chains, float32 [B, ...].
       step_size: delta, the largest step size, float32, a scalar or a tensor that broadcasts against y.
       num_steps: K, one int for all chains, or int32 [B].
-      draws: the random numbers of the chains, a `Draws`.
+      draws: the random numbers of the chains: a `Draws`, whose three functions take the index of a
+        transition and return noise for it, as in the example.
 
     Returns:
       y: the states after K transitions, of the shape of the argument y.

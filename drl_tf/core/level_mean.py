@@ -38,7 +38,11 @@ class LevelMean(keras.metrics.Metric):
         self.count.assign_add(tf.math.unsorted_segment_sum(tf.ones_like(values), band, bands))
 
     def result(self) -> tf.Tensor:
-        """Returns the means, float32 [min(T, 20)]; NaN for a level or group that has no values yet."""
+        """Returns the mean at each noise level, float32 [T]; NaN where no value has been added yet.
+
+        With T > 20, neighbouring levels are joined to 20 groups. The result then has the mean of
+        each group, float32 [20].
+        """
         return self.total / self.count
 
 

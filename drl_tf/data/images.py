@@ -41,8 +41,8 @@ def decode(encoded: Any, channels: int) -> tf.Tensor:
 def crop_and_resize(pictures: Any, data: config.Data) -> tf.Tensor:
     """Crops and resizes pictures to the image shape of a dataset, and converts between grey and colour.
 
-    The description of the dataset says how to crop, for instance to the proportions of the images. Resizing
-    uses antialiasing. Smaller pictures are enlarged, with one warning per dataset.
+    The attribute `crop` of the dataset's `DatasetSpec` says how to crop, for instance to the proportions of
+    the images. Resizing uses antialiasing. Smaller pictures are enlarged, with one warning per dataset.
 
     Args:
       pictures: one picture, uint8 [h, w, c], or several, uint8 [n, h, w, c]; c is 1 or 3.

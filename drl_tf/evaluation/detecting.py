@@ -14,7 +14,7 @@ from drl_tf.runs.scoring import Scoring
 
 
 class Detecting(Scoring):
-    """The part of `drl_tf.EnergyModel` that detects out-of-distribution images."""
+    """Base class of `drl_tf.EnergyModel` with `ood`, which tests detection of out-of-distribution images."""
 
     def ood(self, images: ArrayLike, others: ArrayLike, seed: int = 0) -> dict[str, dict[str, Any]]:
         """Measures how well scores of this model tell real images from out-of-distribution images.

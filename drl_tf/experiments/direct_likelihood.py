@@ -37,8 +37,8 @@ def likelihood(config: Config, workdir: str, weights: str = 'ema', step: int | N
 
     The log density of a slightly noisy image is F - log Z, where F is the output of the network and Z its
     normalising constant. Noisy training images give two estimates of log Z at each noise level: one by
-    thermodynamic integration, the other by Bennett's acceptance ratio. The result is written as JSON. If the
-    file exists already, it is read, and nothing is computed.
+    thermodynamic integration, the other by Bennett's acceptance ratio. The result is written to a JSON file
+    in `<workdir>/likelihood/`. If the file exists already, it is read, and nothing is computed.
 
     Args:
       config: the configuration of a model trained with --energy=preconditioned and --levels=continuous. Its

@@ -73,7 +73,8 @@ def panel(path: str, images: np.ndarray, scores: Scores, names: Sequence[str]) -
     Args:
       path: the PNG file.
       images: uint8 [n, H, W, C].
-      scores: scores of the images, with the maps; at most six noise levels are shown.
+      scores: the result of `EnergyModel.anomaly_scores` for these images; the maps are its `total_map` and
+        its `maps`, of which at most six noise levels are shown.
       names: a name for each image.
     """
     kept = np.unique(np.linspace(0, len(scores.levels) - 1, _MOST_LEVELS).round().astype(int))

@@ -42,7 +42,7 @@ def steps(workdir: str) -> list[int]:
 
 
 def newest_step(workdir: str) -> int | None:
-    """Returns the step of the exported model that `workdir` uses, or of its newest checkpoint, or None."""
+    """Returns the step of the exported model that a workdir uses, else of its newest checkpoint, or None."""
     source = exported.source(workdir)
     if source:
         return exported.step_of(source)
@@ -50,7 +50,10 @@ def newest_step(workdir: str) -> int | None:
 
 
 def fingerprint(workdir: str, step: int | None) -> str:
-    """Returns a SHA-256 of the exported model in use by `workdir`, or of its checkpoint at `step`, or ''."""
+    """Returns a SHA-256 that identifies the trained model in a workdir, or '' if there is none.
+
+    The model is the exported model that the workdir uses; without one, the checkpoint at `step`.
+    """
     source = exported.source(workdir) or (find(workdir, step) if step is not None else '')
     manifest = os.path.join(source, seal.MANIFEST)
     if not os.path.exists(manifest):
@@ -70,10 +73,9 @@ def best_step(workdir: str) -> int:
 
 
 def best_score(workdir: str) -> dict[str, Any] | None:
-    """Returns {'step': training step, name of a score: value} of the best checkpoint, or None without one.
+    """Returns step and scores of the best checkpoint, {'step': .., name of a score: ..}; None without one.
 
-    Raises:
-      UserError: the file that holds the scores, `<workdir>/best/best.json`, is damaged.
+    Raises UserError if the file that holds the scores, `<workdir>/best/best.json`, is damaged.
     """
     path = os.path.join(workdir, _BEST, _BEST_SCORE)
     if not os.path.exists(path):
@@ -223,8 +225,8 @@ def _restore(model: RecoveryLikelihood, path: str) -> None:
 def changed_surroundings(workdir: str, step: int, deterministic: bool) -> list[str]:
     """Compares this process with the process that wrote the checkpoint at `step`: hardware and software.
 
-    The option `deterministic` is compared too. Returns a text per difference, such as 'device TPU here, CPU
-    there': `here` is this process, `there` the other. Returns [] if nothing differs or was recorded.
+    `deterministic` is this option of this process; it is compared too. Returns texts such as 'device TPU
+    here, CPU there': `here` is this process. [] if nothing differs, or the checkpoint has no such record.
     """
     path = os.path.join(find(workdir, step), _SURROUNDINGS)
     if not os.path.exists(path):
@@ -236,7 +238,7 @@ def changed_surroundings(workdir: str, step: int, deterministic: bool) -> list[s
 
 
 def set_aside_after(workdir: str, step: int, reason: str) -> None:
-    """Renames checkpoints of steps above `step`, such as `00000070` to `<reason>-70`: no run uses them."""
+    """Renames checkpoints above `step` to `<reason>-<their step>`, such as `damaged-70`: no run uses them."""
     for unwanted in (present for present in steps(workdir) if present > step):
         aside = os.path.join(directory(workdir), f'{reason}-{unwanted}')
         shutil.rmtree(aside, ignore_errors=True)
@@ -279,17 +281,15 @@ def _path(workdir: str, step: int) -> str:
 
 
 def find(workdir: str, step: int) -> str:
-    """Returns the directory of the checkpoint at `step`, in `checkpoints/` or, if missing there, `best/`."""
+    """Returns the path of the checkpoint at `step`: in `best/` if only there, else in `checkpoints/`."""
     path = _path(workdir, step)
     kept = os.path.join(workdir, _BEST, f'{step:08d}')
     return kept if os.path.exists(kept) and not os.path.exists(path) else path
 
 
 def _state(model: RecoveryLikelihood, as_read: bool = False) -> tf.train.Checkpoint:
-    """Collects by name what a run must restore: `tf.train.Checkpoint` does not track Keras layers in lists.
-
-    With `as_read`, sums `level_means` over the workers, which each hold a part: all workers must call this.
-    """
+    """Collects what a run must restore; `as_read` sums `level_means` over workers, so all must call this."""
+    # By name, because `tf.train.Checkpoint` does not track Keras layers in lists.
     groups = {network.name: network.weights for pair in model.averages for network in pair}
     if model.compiled:
         groups.update({optimizer.name: optimizer.variables for optimizer in model.optimizers})

@@ -189,7 +189,7 @@ def _verify(version: str) -> None:
 
 
 def check_link(workdir: str) -> None:
-    """Checks that a workdir may refer to an exported model; raises UserError if it holds a run of its own."""
+    """Raises UserError if a workdir holds a run of its own, and so cannot refer to an exported model."""
     holds_run = os.path.exists(os.path.join(workdir, configuration.FILE_NAME))
     if holds_run and not os.path.exists(os.path.join(workdir, _LINK)):
         raise UserError(f'--workdir={workdir} holds a run of its own: give another for --model')

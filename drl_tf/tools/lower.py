@@ -80,7 +80,7 @@ def _path(variable: Any) -> str:
 
 
 def networks_of(model: Any, variables: Sequence[Any]) -> list[str | None]:
-    """Returns, for each variable of a program, the network to which it belongs.
+    """Returns the network to which each variable of a training step or a sampler belongs.
 
     Args:
       model: the model.

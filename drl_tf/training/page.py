@@ -19,7 +19,7 @@ _SHARE = 0.01  # Largest share of the training time that goes into the page.
 class Page:
     """Callable that writes `report.html` from the files of a run.
 
-    Training calls it with (step, logs), as it calls other actions, but both arguments are ignored. Some
+    Training calls it with (step, logs) every --checkpoint_every steps; both arguments are ignored. Some
     calls write nothing, so that writing takes at most 1 % of the time. If writing fails, a warning is logged
     and training goes on. With several workers, only the chief (the first worker) writes.
 
