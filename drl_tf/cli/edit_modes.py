@@ -14,7 +14,9 @@ from drl_tf.editing import expressions
 from drl_tf.runs import exported
 
 
-def change(mode: str, command: Command, config: Config, workdir: str, step: int | None) -> dict[str, str]:
+def change(
+    mode: str, command: Command, config: Config, workdir: str, step: int | None
+) -> dict[str, str] | None:
     """Runs a mode that edits or interpolates images, on the chief only (the first worker).
 
     Args:
@@ -72,7 +74,9 @@ def judged(command: Command, config: Config, result: dict[str, str] | None) -> d
     return {**agreement.judged(config.data, command.expression, images, f'{path}-classes.json'), **result}
 
 
-def compose(command: Command, config: Config, workdir: str, step: int | None, count: int) -> dict[str, str]:
+def compose(
+    command: Command, config: Config, workdir: str, step: int | None, count: int
+) -> dict[str, str] | None:
     """Draws images for --mode=compose, if --expression has an "or" (|) or combines two models (a and b).
 
     Only the chief (the first worker) draws.
