@@ -43,7 +43,7 @@ class Choice:
       guidance: weight w of the class, -1 to 20; 0 for models without classes. If F(c) is the model's log
         density of class c, images are drawn from the log density (1 + w) F(class) - w F(no class).
       seed: 0 to 2^31 - 1.
-      num: number of images, at least 1. `blend` takes it as the index of one image, from 0.
+      num: number of images, at least 1. Only the function `blend` takes it as the index of one image, from 0.
       num_steps: number of noise levels on the way from noise to image; None: the model's default.
     """
 
@@ -113,8 +113,8 @@ def draw(
 def most_images(model: EnergyModel) -> int:
     """Returns the largest number of images that one request may draw.
 
-    This is the option `sample_batch_size` of the model. For a model of images, it is at most 25; a model of
-    points in the plane has no further limit.
+    For a model of images, this is 25, or the model's option `sample_batch_size` if that is smaller. For a
+    model of points in the plane, it is the value of this option.
 
     Examples:
       >>> most_images(EnergyModel.from_preset('digits'))

@@ -94,7 +94,7 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """Sampling options"""
+    """Sampling options: chains, noise levels, guidance and batch size"""
 
     noise_scale: float = option(
         0.99,

@@ -65,7 +65,11 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
 
     @property
     def learners(self) -> dict[str, Learner]:
-        """{name of a loss: (network, its optimizer)}, for the energy network and the initializer g."""
+        """{name of a loss: (network that the loss trains, its optimizer)}.
+
+        'loss' trains the energy network, and 'initializer_loss' trains the initializer g. The model must be
+        compiled, and its attribute `initializer_optimizer` must be set.
+        """
         return {**super().learners, 'initializer_loss': (self.initializer, self.initializer_optimizer)}
 
     def chain_start(

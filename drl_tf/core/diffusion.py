@@ -25,7 +25,7 @@ class Schedule:
       conditional: r_t, float64 [T]: 1 if the EBM of level t is conditional on x_{t+1}, 0 if it is marginal.
       b2: factor of the squared Langevin step sizes; the attribute `delta` has the formula.
       time: noise level of each x_t as the networks take it, float64 [T + 1].
-      levels: index of each level in the schedule of training, int32 [T]; 0..T-1, or fewer after `strided`.
+      levels: index of each level in the training schedule, int32 [T]: 0..T-1 unless `strided()` skips some.
 
     Examples:
       >>> schedule = t6()

@@ -48,8 +48,10 @@ def find_spec(name: str) -> DatasetSpec:
 def is_own(name: str) -> bool:
     """Returns whether a dataset is not built in, so that its contents are known only when it is opened.
 
-    True for names such as 'folder', 'npz:FILE', 'tfds:NAME' or 'hf:NAME', and for registered functions. False
-    for built-in datasets such as 'digits'.
+    Args:
+      name: the value of --dataset. The result is True for names such as 'folder', 'npz:FILE', 'tfds:NAME' or
+        'hf:NAME', and for names registered with `registry.register_dataset`. It is False for built-in
+        datasets such as 'digits'.
     """
     return find_spec(name).num_classes == -1
 

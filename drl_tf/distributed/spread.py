@@ -86,10 +86,10 @@ class OverWorkers:
         return workers.everywhere(self._follow)
 
     def run(self, images: np.ndarray) -> tuple[Any, ...]:
-        """Applies the callable `run` of the constructor to images.
+        """Applies a function to images: the callable that the constructor got as its argument `run`.
 
-        In a function that `led` executes, all workers share the images. Elsewhere, this process computes
-        all of them.
+        If this method is called by a function that was passed to the method `led`, all workers share the
+        images. Otherwise, this process computes all of them.
 
         Args:
           images: uint8 [n, H, W, C].

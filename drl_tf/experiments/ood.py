@@ -32,7 +32,8 @@ class Plan:
     """Which sets of images --mode=ood compares with the test split, and where to write the result.
 
     Attributes:
-      sets: names of the other sets, such as 'noise', 'letters', a dataset, or 'folder:DIR'.
+      sets: names of the other sets: 'folder:DIR' for images in a directory, the name of a dataset, or a set
+        that is made, such as 'noise' or 'letters'. `other_sets.load` explains these sets.
       background: directory or name of a second model. One of the scores is the log density of the first model
         minus that of the second. '': none.
       output_dir: directory for the files; '': `<workdir>/ood`.

@@ -29,7 +29,8 @@ def load(config: Config, workdir: str, weights: str, step: int | None) -> tuple[
       step: training step of the checkpoint; None: the newest.
 
     Returns:
-      The model, as an object that scores images, and the step of its checkpoint.
+      A pair: the model as a `Scoring`, to pass to the function `scored`; and the training step of its
+      checkpoint.
 
     Raises:
       UserError: there is no undamaged checkpoint.
@@ -42,13 +43,13 @@ def scored(scoring: Scoring, images: np.ndarray, what: str) -> Scores:
     """Scores images in batches, with a progress bar.
 
     Args:
-      scoring: the model, from `load`.
+      scoring: the model, which the function `load` returns.
       images: uint8 [n, H, W, C].
       what: label of the progress bar.
 
     Returns:
-      The scores of the n images. To save memory, `maps` has one map per image, merged over the noise levels,
-      float32 [n, 1, H, W].
+      The `Scores` of the n images. To save memory, its attribute `maps` has only one map of unlikely pixels
+      per image, merged over the noise levels, float32 [n, 1, H, W].
 
     Raises:
       UserError: an energy or a gradient is not finite.

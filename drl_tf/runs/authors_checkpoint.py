@@ -260,8 +260,9 @@ def options(prefix: str, weights: str, given: Mapping[str, Any]) -> dict[str, An
       given: {option: value}, the options that the user gave.
 
     Returns:
-      {option: value}: the architecture of the network, the fixed settings of the authors' code, and defaults
-      for the image size, the dataset, `precision` and `max_loss` unless `given` has them.
+      {option: value}, the options to set in addition to `given`: the architecture of the network, the fixed
+      settings of the authors' code, the image size, and defaults of those among the options `dataset`,
+      `precision` and `max_loss` that `given` lacks.
 
     Raises:
       UserError: the checkpoint cannot be read or contradicts the given options; or `given` lacks `norm`, and

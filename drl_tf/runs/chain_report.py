@@ -104,10 +104,15 @@ def read(directory: str) -> dict[str, Any]:
       directory: the directory of the set.
 
     Returns:
-      {'chains': statistics}; {} if the set was drawn without chains. The statistics are a dict. 'corrector'
-      is the kind of chain, a string. The other entries are lists of one number per noise level: 'mcmc_steps'
-      (steps of a chain), 'displacement' (root mean square of a chain's last state minus its first state) and,
-      for some kinds, 'acceptance' (acceptance probability) and 'corrector_steps' (relative step size).
+      {'chains': statistics}; {} if the set was drawn without chains. The statistics are a dict. Its entry
+      'corrector' is the kind of chain: 'langevin', 'mala' or 'hmc'. The other entries are lists of one number
+      per noise level:
+
+      - 'mcmc_steps': number of steps of a chain.
+      - 'displacement': root mean square of a chain's last state minus its first state.
+      - 'acceptance': acceptance probability; for 'mala' and 'hmc' only.
+      - 'corrector_steps': q in the step size sqrt(2 q / L), where L is the largest curvature of the density.
+        It is missing if Langevin chains take their step sizes from the noise schedule.
     """
     described = samples.describe(directory)
     return {_KEY: described[_KEY]} if _KEY in described else {}

@@ -56,7 +56,8 @@ def draw(
       directory: where to write the settings, `samples.json`, and the images, `images-00000-of-00049.npz` and
         so on. Each `.npz` file has the entries `images` (uint8 [n, H, W, C]; points of the plane: float32),
         `first` (index of its first image) and `seed`.
-      request: which images to draw, and with which weights; `request.step` must not be None.
+      request: which images to draw, and with which weights. Its attribute `step`, the training step of the
+        model, must not be None; `samples.json` records it.
       after_part: callable without arguments, called several times while a batch is drawn. It may raise an
         error to stop drawing; the complete files stay.
       source: hash of the checkpoint, to record in `samples.json`; '': none.

@@ -36,8 +36,8 @@ class Export(tf.Module):
         `model.ema_network.converge_u()`, so that the spectral normalisation fits the averaged weights.
       max_samples: the largest number of images in a request.
       weights: 'ema' (averages) or 'raw'.
-      log_z: bounds of log Z at level 0, (low, high) in nats; None if unknown.
-      heights: log Z of all levels, as a dict of the attributes of `runs.heights.Heights`; None if unknown.
+      log_z: bounds of log Z at level 0, (low, high) in nats, for `log_likelihood`; None if unknown.
+      heights: for `score`: log Z of all levels, a dict of the attributes of `runs.heights.Heights`; or None.
 
     Example:
       module = Export(model, max_samples=64)
@@ -182,9 +182,9 @@ class Export(tf.Module):
     def energy(self, images: tf.Tensor, level: tf.Tensor) -> _Outputs:
         """Returns {'energy': -F, 'network_output': F / `model.precision[t]`}, float32 [n] each.
 
-        F is the log density of y_t in nats, up to a constant of the level t. `images` are y_t, float32
-        [n, H, W, C]; `level` is the noise level t of each image, from 0, int32 [n]. For a noisy image x_t,
-        y_t is m_t x_t; for a clean image x in [-1, 1], y_t is m_t A_t x. `model.schedule` has m and A.
+        F, the network output times `model.precision[t]`, is the log density of y_t in nats, up to a constant
+        of level t. `images` are y_t, float32 [n, H, W, C]. `level` is t of each image, from 0, int32 [n].
+        y_t is m_t x_t for a noisy image x_t, m_t A_t x for a clean x in [-1, 1] (m, A: `model.schedule`).
         """
         images, level = self._checked(images, level)
         return self._energies(images, level, UNCONDITIONAL)
@@ -216,7 +216,7 @@ class Export(tf.Module):
         """Computes bounds of each image's log density, {'low': .., 'high': ..} in nats, float32 [n] each.
 
         `images` have the noise of the lowest level, float32 [n, H, W, C]. Multiply clean images in [-1, 1] by
-        `model.schedule.A[0]` first. The bounds differ by as much as those of log Z, the argument `log_z`.
+        `model.schedule.A[0]` first. The bounds differ by as much as those of log Z, `log_z` of `Export`.
         """
         level = tf.zeros([tf.shape(images)[0]], tf.int32)
         images, level = self._checked(images, level)
@@ -232,8 +232,8 @@ class Export(tf.Module):
         """Scores clean images, float32 [n, H, W, C] in [-1, 1], at L noise levels; returns a dict of tensors.
 
         'energy' [n, L] is in nats. 'gradient' [n, L] is how far denoising would move the image, in units of
-        the noise; 'maps' [n, L, H, W] is the same for each pixel. With known log Z: 'log_prob' [n, L], nats;
-        'typicality' [n], distance of log p from its mean over training images, in standard deviations.
+        the noise; 'maps' [n, L, H, W] is the same for each pixel. If `Export` got `heights`: 'log_prob'
+        [n, L], nats; 'typicality' [n], distance of log p from its training mean, in standard deviations.
         """
         images, _ = self._checked(images, tf.zeros([tf.shape(images)[0]], tf.int32))
         return score_outputs(self._model, self._weights, self._heights, images)
@@ -270,10 +270,10 @@ class Export(tf.Module):
             return changes.inpaint(self._model, images, missing, seed, self._weights, q)
 
     def interpolate(self, seed: tf.Tensor, between: tf.Tensor, position: tf.Tensor) -> _Outputs:
-        """Draws n images between two samples of `seed`, int32 [2]; returns {'images': uint8 [n, H, W, C]}.
+        """Draws n images between two samples; returns {'images': uint8 [n, H, W, C]}.
 
-        `between` holds the indices of the two samples, int32 [2]. `position` holds the place of each image
-        between them, float32 [n]: 0 is the first sample, 1 the second.
+        `seed` is any two integers, int32 [2]. `between` holds the indices of two images that `sample` draws
+        with it, int32 [2]. `position` is the place of each result, float32 [n]: 0 is the first, 1 the second.
         """
         checks = within(tf.size(position), 1, self._max_samples, 'the number of positions')
         q = pilot.as_tensor(self.corrector_steps)

@@ -61,7 +61,8 @@ def in_order(
     If training stops before its last step, the samples are drawn and the checkpoint is saved, but no line is
     added to the log: the checkpoint stores the running means, and the resumed run continues them.
 
-    If a score was due when an interrupted run ended, this function first computes it (`Scores.catch_up`).
+    If an interrupted run ended before it computed a score that was due, this function first computes the
+    score.
 
     Args:
       model: the model to train, with its optimizers.

@@ -28,8 +28,8 @@ def store_images(config: Config, workdir: str, run: Any) -> dict[str, str]:
     Args:
       config: the configuration, with --energy=exact.
       workdir: the run's directory.
-      run: reads and writes the files of the workdir; an object with the methods of `Run`. With several
-        workers, its methods run on the chief (the first worker).
+      run: a `workers.OnChief` that holds a `run_directory.Run`, which reads and writes the files of the
+        workdir. With several workers, its methods run on the chief (the first worker).
 
     Returns:
       Lines to print, {label: text}: the number of images, and the path of the checkpoint.

@@ -56,7 +56,7 @@ def data_scale(data: Data, workdir: str, init_from: str | None) -> tuple[tuple[f
 
 
 def steps_for_pictures(config: Config, workdir: str) -> dict[str, int]:
-    """Chooses the number of training steps for the user's own pictures; warns if there are fewer than 500.
+    """Chooses the number of training steps for the user's own pictures; warns of fewer than 500 pictures.
 
     With --train_steps=0, a new run uses each picture about 200 times, but takes at least 2,000 and at most
     20,000 steps, and a resumed run keeps its former options. Any other --train_steps is left unchanged.
