@@ -42,8 +42,8 @@ class EnergyModel(Editing, Detecting, KerasMethods):
         `ema_network.converge_u()` of the `RecoveryLikelihood` first: its spectral norms are then exact.
       step: number of training steps that the weights have had so far.
       beginning: where the weights come from, a dict: 'origin' (a dict about an imported network, or {}),
-        'fitted_steps' (number of steps of `fit`), 'heights' (as the property), and 'seconds' and 'device' of
-        the training. The last three can be None. The default describes untrained weights.
+        'fitted_steps' (number of steps of `fit`), 'heights' (value of the property `heights`), 'seconds' and
+        'device' (of the training). The last three can be None. The default describes untrained weights.
 
     Attributes:
       model: the Keras model inside, a `RecoveryLikelihood`, which holds the networks.
@@ -168,7 +168,7 @@ class EnergyModel(Editing, Detecting, KerasMethods):
         self.forget_steps()
 
     def get_config(self) -> dict[str, Any]:
-        """Returns options, step and origin of the weights, a dict from which `from_config` builds a model."""
+        """Returns a dict for `from_config`: the options, the training step and the origin of the weights."""
         return {
             'options': self._trained_config().portable().get_config(),
             'step': self.step,
@@ -179,7 +179,7 @@ class EnergyModel(Editing, Detecting, KerasMethods):
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> 'EnergyModel':
         """Builds a model with random weights from the dict that `get_config` returns.
 
-        The model's `step` comes from the dict, so load the trained weights next. `custom_objects` is ignored.
+        The dict has `step` but no weights, so load the trained weights next. `custom_objects` is ignored.
 
         Examples:
           >>> model = drl_tf.EnergyModel.from_preset('digits')

@@ -1,4 +1,4 @@
-"""The modes, and the options that say what to do and how."""
+"""The modes, and the options that say what to do and how: each field of `Command` is one, such as --mode."""
 
 import dataclasses
 import os
@@ -271,13 +271,16 @@ def export_directory(command: Command, workdir: str) -> str:
 
 
 def reads_export(command: Command) -> bool:
-    """Returns whether the command needs no workdir: it reads --model, and writes at most to --output_dir."""
+    """Returns whether the command works on an exported model alone, without a run's directory.
+
+    It does if --model is given, and each mode is app, or writes images or scores to a given --output_dir.
+    """
     write_elsewhere = {'app', *(TO_OUTPUT_DIR if command.output_dir else ())}
     return bool(command.model) and set(command.mode) <= write_elsewhere
 
 
 def completed(command: Command) -> Command:
-    """Fills in the default model of --mode=app, 'digits', if the command names neither a run nor a model."""
+    """Returns the command, with --model=digits if it is --mode=app alone and has no --workdir or --model."""
     if command.mode == ('app',) and not (command.workdir or command.model):
         return dataclasses.replace(command, model=_MODEL_OF_APP)
     return command

@@ -56,7 +56,7 @@ def check_configuration(command: Command, config: Config) -> None:
     """Checks that the modes inpaint, restore, edit, interpolate and compose can work with a model.
 
     Args:
-      command: the options that say what to do; modes of other kinds are not checked.
+      command: the options that say what to do. Its other modes, such as sample, are not checked.
       config: the configuration of the model.
 
     Raises:
@@ -88,9 +88,10 @@ def check_configuration(command: Command, config: Config) -> None:
 
 
 def features(command: Command, config: Config) -> bool:
-    """Returns whether the command compares repaired images with the originals by their features.
+    """Returns whether the modes have inpaint or restore, and the option `extractor` names a network.
 
-    The modes inpaint and restore do so if the option `extractor` is given.
+    Then these modes compare repaired images with the originals by the features that this network computes, so
+    the network must be there.
 
     Args:
       command: the options that say what to do.

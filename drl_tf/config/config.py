@@ -70,7 +70,10 @@ class Config:
 
     @property
     def steps_by_level(self) -> list[int]:
-        """Number of chain steps at each of the T noise levels, lowest noise first, from `mcmc_steps`."""
+        """Number of chain steps in training at each of the T noise levels, lowest noise first.
+
+        The option `mcmc_steps` gives the numbers: one for all levels, or one for each.
+        """
         steps = self.diffusion.mcmc_steps
         if len(steps) == 1:
             return list(steps) * self.diffusion.num_levels
@@ -80,7 +83,7 @@ class Config:
     def sampling_steps_by_level(self) -> list[int]:
         """Number of chain steps in sampling at each of the T noise levels, lowest noise first.
 
-        They come from the option `sampling_steps` if it is given, else from `mcmc_steps`.
+        The option `sampling_steps` gives the numbers; if it is empty, the option `mcmc_steps` does.
         """
         steps = self.sampling.sampling_steps
         if not steps:

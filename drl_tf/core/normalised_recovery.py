@@ -53,7 +53,8 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
     Attributes:
       level_means: {name: mean of a logged value at each noise level, a `LevelMean`}. 'contrastive' is
         F(y-, t) - F(y+, t) in nats. 'acceptance' is the acceptance probability of the chains' steps, and
-        'displacement' the root mean square of last state minus first state.
+        'displacement' the root mean square of last state minus first state. With
+        objective='score_matching', there are also values of score matching, such as its 'loss'.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -73,7 +74,11 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
         self.level_means = {**self.level_means, **means}
 
     def noted(self) -> tuple[str, ...]:
-        """Names of the values that score matching logs for each level; () with objective='contrastive'."""
+        """Returns the names of the values that score matching logs for each noise level, such as 'loss'.
+
+        With objective='contrastive' there are none: (). The values of the contrastive loss, such as
+        'acceptance', are logged in any case, but are not in the result.
+        """
         return super().noted() if self._matches_scores else ()
 
     @property

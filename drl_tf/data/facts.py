@@ -20,7 +20,7 @@ _SIZE = 32  # Default height and width, in pixels, for pictures of several sizes
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """Image shape and number of classes of the user's data, as `look` finds them.
+    """Image shape and number of classes of the user's data, as the function `look` finds them.
 
     Attributes:
       image_shape: (H, W, C) of the images; 32 x 32 px if the pictures have several sizes.

@@ -49,10 +49,11 @@ class Shard:
 
 
 def features(size: int) -> tfds.features.FeaturesDict:
-    """Describes the examples in the files for tensorflow-datasets: 'id' is a text, 'image' a picture.
+    """Returns the features of the examples in the TFRecord files: 'id' is a text, 'image' a picture.
 
     Args:
-      size: height and width of the images in pixels, stored as PNG; 0: JPEG files of any size.
+      size: height and width of the images in pixels, stored as PNG; 0: the published files, JPEG or WebP, of
+        any size.
     """
     if size:
         image = tfds.features.Image(shape=(size, size, 3), encoding_format='png')
@@ -93,15 +94,15 @@ def plan(split: str, directory: str, size: int, work: str) -> list[Shard]:
 
 
 def write_all(shards: list[Shard], databases: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Writes the TFRecord files that are missing, and warns of each broken picture.
+    """Writes the TFRecord files that do not exist yet, and warns of each broken picture.
 
     Args:
-      shards: all files of all splits, from `plan`.
-      databases: {split: LMDB directory}, for messages.
+      shards: the `Shard` of each file of all splits; `plan` returns those of one split.
+      databases: {name of each split in `shards`: directory of its LMDB}; messages name the directories.
 
     Returns:
-      {path of a file: note}. A note is {'examples': number of pictures, 'bytes': size of the file, 'broken':
-      {key of a broken picture in the LMDB: problem}}.
+      {path of each file, old or new: note}. A note is {'examples': number of pictures, 'bytes': size of the
+      file, 'broken': {key of a broken picture in the LMDB: problem}}.
 
     Raises:
       UserError: an LMDB is damaged, or more than 1 % of the pictures of a split are broken.

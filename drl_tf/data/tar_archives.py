@@ -89,7 +89,7 @@ def unpack(archive: str, directory: str) -> None:
       directory: the directory to create.
 
     Raises:
-      ValueError: a member is no file or directory, or would be written outside the directory.
+      ValueError: a member is neither a file nor a directory, or would be written outside `directory`.
     """
     with tarfile.open(archive) as packed:
         for member in packed:

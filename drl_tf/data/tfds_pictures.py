@@ -57,9 +57,9 @@ def decode(encoded: tf.Tensor, builder: tfds.core.DatasetBuilder) -> tf.Tensor:
 def broken(builder: tfds.core.DatasetBuilder, split: str, data: config.Data) -> dict[str, str]:
     """Finds the examples of a split whose pictures cannot be decoded.
 
-    Datasets that are built in are not searched; their result is {}. The first search decodes each picture,
-    and keeps the result beside the data, if it can be written there. Later searches read it, unless a file
-    has changed since. A warning names each broken picture, once in a process.
+    The first call decodes each picture, and writes the result to `broken_images.json` in the dataset's
+    directory, if that can be written to. Later calls read this file. If the files of the split have changed
+    since, a new process decodes the pictures again. A warning names each broken picture, once in a process.
 
     Args:
       builder: builder of a prepared dataset.
@@ -68,7 +68,7 @@ def broken(builder: tfds.core.DatasetBuilder, split: str, data: config.Data) -> 
       data: options of the dataset.
 
     Returns:
-      {identifier `tfds_id` of a broken example: reason}.
+      {identifier `tfds_id` of a broken example: reason}. Built-in datasets are not searched; for them, {}.
 
     Raises:
       UserError: a file is damaged, or all pictures are broken.
@@ -89,17 +89,17 @@ def broken(builder: tfds.core.DatasetBuilder, split: str, data: config.Data) -> 
 
 
 def usable_parts(files: Sequence[Any], found: dict[str, str]) -> list[FilePart]:
-    """Returns which records of TFRecord files belong to a split, counted without broken pictures.
+    """Finds the part of each TFRecord file that belongs to a split, if broken pictures are left out.
 
     Args:
       files: the file instructions of a split of tensorflow-datasets, with the attributes `filename`, `skip`
         and `take`: of each file, the split has `take` records after the first `skip`. Both numbers count all
         records, also those of broken pictures.
-      found: {identifier `tfds_id` of an example that cannot be decoded: reason}, from `broken`.
+      found: {identifier `tfds_id` of an example that cannot be decoded: reason}; `broken` returns it.
 
     Returns:
-      A `FilePart` for each of `files`. It tells which of the records that `usable_records` reads belong to
-      the split: its `skip` and `take` do not count broken pictures.
+      A `FilePart` for each of `files`: of the records of the file that `usable_records` reads, the split has
+      `take` after the first `skip`. These numbers do not count broken pictures.
     """
     parts = []
     for file in files:
@@ -115,7 +115,7 @@ def broken_rows(files: Sequence[Any], found: dict[str, str]) -> list[tuple[str, 
 
     Args:
       files: the file instructions of a split of tensorflow-datasets, with the attribute `filename`.
-      found: {identifier `tfds_id` of an example that cannot be decoded: reason}, from `broken`.
+      found: {identifier `tfds_id` of an example that cannot be decoded: reason}; `broken` returns it.
 
     Returns:
       Pairs (path of the file, number of the record in it, from 0), one for each broken picture in `files`.
@@ -262,7 +262,7 @@ def usable_examples(
       builder: builder of a prepared dataset.
       split: name of the split in tensorflow-datasets.
       decoders: {name of each feature to read: its tensorflow-datasets decoder; None: the default decoder}.
-      found: {identifier `tfds_id` of an example that cannot be decoded: reason}, from `broken`.
+      found: {identifier `tfds_id` of an example that cannot be decoded: reason}; `broken` returns it.
     """
     everything = _examples(builder, split, decoders, identified=bool(found))
     if not found:

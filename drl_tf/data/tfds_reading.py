@@ -23,7 +23,7 @@ _BATCH = 256
 
 
 def count(builder: tfds.core.DatasetBuilder, split: str, data: config.Data) -> int:
-    """Returns the number of pictures in a split that can be decoded.
+    """Returns the number of pictures of a split, without the broken ones, which cannot be decoded.
 
     Args:
       builder: builder of a prepared dataset.
@@ -99,7 +99,7 @@ def batches(
 def load_labels(builder: tfds.core.DatasetBuilder, split: str, data: config.Data) -> np.ndarray:
     """Returns the class of each image of a split, from 0, or -1 for no class, int32 [N].
 
-    Images that cannot be decoded are left out. Entry i is the class of image i of `load`.
+    Images that cannot be decoded are left out. The classes have the order of the images that `load` returns.
 
     Args:
       builder: builder of a prepared dataset with classes.

@@ -30,9 +30,8 @@ if TYPE_CHECKING:
 LogDensity = Callable[[tf.Tensor], tf.Tensor]
 
 _AT_ONCE = 65_536  # Points that go through the network together.
-# Bounds of the spacing of a grid.
-_FINEST = 0.01
-_COARSEST = 0.05
+_FINEST = 0.01  # Smallest spacing of a grid.
+_COARSEST = 0.05  # Largest spacing of a grid.
 _FRESH = 2**31 - 1  # Number of a batch that no training reaches.
 _NUM_FRESH = 65_536
 _NUM_WEIGHED = 4000  # Points that give log Z of normalised energies.
@@ -98,8 +97,7 @@ def density(
     estimates = annealed(schedule, density_at, num_chains, ais_steps, hmc_leapfrog, seed)
     data = {t: _diffused(schedule, config.data.dataset, t, seed) for t in levels}
     means = {t: float(np.mean(_evaluate(density_at(tf.constant([t])), data[t]))) for t in levels}
-    # The mean log densities of x_t, not of y_t.
-    likelihoods = {t: means[t] - grids[t].log_z + 2 * math.log(schedule.m[t]) for t in levels}
+    likelihoods = {t: means[t] - grids[t].log_z + 2 * math.log(schedule.m[t]) for t in levels}  # Of x_t.
     name = f'{step:08d}-{weights}-{ais_steps}x{hmc_leapfrog}-{num_chains}-seed{seed}'
     stem = os.path.join(workdir, 'density', name)
     _draw(f'{stem}.png', grids, _sampled(model, levels, num_samples, weights), data)
@@ -178,10 +176,11 @@ def annealed(
     hmc_leapfrog: int,
     seed: int,
 ) -> dict[int, annealing.Estimate]:
-    """Anneals chains from N(0, I); returns {noise level t: estimate, whose `log_mean` is log Z of level t}.
+    """Estimates log Z of each noise level t by annealed importance sampling, {t: estimate}.
 
-    `density_at` maps t, int32 [1], to a log density, which maps y, float32 [n, 1, 1, 2], to float32 [n]. Each
-    of `num_chains` passes about `ais_steps` densities, and makes `hmc_leapfrog` leapfrog steps at each.
+    The `log_mean` of an estimate is log Z. `num_chains` chains start at N(0, I). They pass about `ais_steps`
+    densities, with `hmc_leapfrog` leapfrog steps at each. `density_at` maps t, int32 [1], to the log density
+    of level t: a callable that maps y, float32 [n, 1, 1, 2], to float32 [n].
     """
     path = bridges.spaced(schedule, ais_steps)
     annealer = annealing.Annealer(path.density_of(density_at), hmc_leapfrog)
@@ -237,10 +236,11 @@ def _sampled(
 
 
 def compared(grid: Grid, estimate: annealing.Estimate, likelihood: float) -> dict[str, float]:
-    """Returns log Z from `grid` and from `estimate`, their errors and their difference, {name: number}.
+    """Compares log Z of a noise level by quadrature (`grid`) and by annealing (`estimate`), {name: number}.
 
-    'differs_by_errors' is the difference divided by its error. The dict also holds `likelihood`, the mean log
-    density of noisy data, and 'near_wall', the probability that |y|_inf is above 5.7; the box ends at 6.
+    The dict has 'log_z_quadrature', 'log_z_annealed', their errors, and 'differs_by_errors', the difference
+    divided by its error. 'mean_log_density_of_fresh_points' is `likelihood`, of noisy data. 'near_wall' is
+    the share of the density on `grid` where |y|_inf is above 5.7; the grid ends at 6.
     """
     error = math.hypot(estimate.standard_error, grid.error)
     rim = np.abs(grid.side) > partition.NEAR
@@ -258,7 +258,10 @@ def compared(grid: Grid, estimate: annealing.Estimate, likelihood: float) -> dic
 
 
 def said(found: Mapping[str, Any]) -> str:
-    """Formats log Z of a noise level by quadrature and by annealing, from `compared`, as a line of text."""
+    """Returns a line of text on log Z of a noise level, with the error of each estimate.
+
+    `found` is the dict that `compared` returns; 'log_z_direct' and 'direct_error' (Bennett) are optional.
+    """
     errors = abs(found['differs_by_errors'])
     line = (
         f'log Z {found["log_z_quadrature"]:.4f} by quadrature (± {found["quadrature_error"]:.1g}), '
@@ -276,10 +279,7 @@ def said(found: Mapping[str, Any]) -> str:
 
 
 def _draw(
-    path: str,
-    grids: Mapping[int, Grid],
-    samples: Mapping[int, np.ndarray],
-    data: Mapping[int, np.ndarray],
+    path: str, grids: Mapping[int, Grid], samples: Mapping[int, np.ndarray], data: Mapping[int, np.ndarray]
 ) -> None:
     """Draws a column for each level, from the top down: noisy data, progressive samples, the density."""
     figure = Figure(figsize=(1.5 * len(grids) + 0.4, 4.9), layout='constrained')

@@ -110,15 +110,16 @@ def _diagnosed(level: Level, plan: Plan) -> dict[str, Any]:
 
 
 def seed_of(config: Config) -> tf.Tensor:
-    """Returns the seed of the long chains of a configuration, int32 [2]."""
+    """Returns the random seed of the chains of --mode=long_run, int32 [2], from the option `seed`."""
     return noise.fold(noise.root(config.training.seed, noise.LONG_RUN), 0)
 
 
 class Diffused:
     """A callable that adds the noise of level t to real images, to compare noisy samples with them.
 
-    `Evaluator` takes it as the argument `changed`, and calls it with an iterable of batches of real images,
-    uint8 [n, H, W, C]. The callable yields the batches with noise, also uint8 [n, H, W, C].
+    Pass it as `changed` to `Evaluator`, the class that compares images with those of a dataset. It is called
+    with an iterable of batches of real images, uint8 [n, H, W, C], and yields the batches with noise, also
+    uint8 [n, H, W, C].
 
     Args:
       schedule: noise levels of the model.

@@ -32,8 +32,8 @@ class Scoring(keras.Model):
 
     Args:
       model: the Keras model inside the `EnergyModel`, a `RecoveryLikelihood`.
-      heights: constants that turn energies into log p, the attributes of a `runs.heights.Heights` as a dict;
-        None: not known.
+      heights: constants that turn energies into log p, such as 'log_z' (log Z of each noise level), a dict;
+        `drl_tf.runs.heights.Heights` explains all entries. None: not known.
       weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
     """
 
@@ -228,8 +228,8 @@ class Scoring(keras.Model):
     ) -> Scores:
         """Computes energies and gradients of clean images at several noise levels, to find anomalies.
 
-        The levels are those that sampling visits, and the one at which energies compare images best. Each
-        level costs one gradient per image.
+        The levels are those that sampling visits, and the one at which energies compare images best, in
+        ascending order. Each level costs one gradient per image.
 
         Args:
           images: uint8 or floats in [-1, 1], [n, H, W, C].
@@ -237,9 +237,10 @@ class Scoring(keras.Model):
           guidance: w, -1 to 20; replaces the log density F(class) by (1 + w) F(class) - w F(no class).
 
         Returns:
-          `Scores` of n images at L levels: `energy` in nats and `gradient`, float32 [n, L], and `maps`,
-          float32 [n, L, H, W]. `gradient` tells how far denoising would move the image, and `maps` each
-          pixel; large values mean anomalies. `log_prob` and `bits_per_dim` are None if log Z is not known.
+          `Scores` of n images at L levels, whose indices are in `levels`: `energy` in nats and `gradient`,
+          float32 [n, L], and `maps`, float32 [n, L, H, W]. `gradient` tells how far denoising would move the
+          image, and `maps` each pixel; large values mean anomalies. `log_prob` and `bits_per_dim` are None if
+          log Z is not known.
 
         Raises:
           UserError: an argument has a wrong shape or is out of range.

@@ -206,14 +206,14 @@ def _cells(line: dict[str, Any]) -> list[Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Compiles the programs that the command line names; with --table, prints the results as a table.
+    """Compiles training steps and samplers as the command line says; with --table, prints the results.
 
     Args:
       argv: the words of the command line; None: `sys.argv[1:]`.
 
     Returns:
-      The exit code: 0, even if a program did not compile; 2 if an option, the interpreter of --python or the
-      file --results cannot be used.
+      The exit code: 0, even if a step or a sampler did not compile; 2 if an option, the interpreter of
+      --python or the file --results cannot be used.
 
     Raises:
       SystemExit: an option is missing or has a wrong value, or --table finds no file --results.

@@ -23,8 +23,8 @@ class Settings:
       base: the option string whose configuration two parts vary. `memory` varies K (chain steps) and T
         (noise levels); `growth` varies K, T, batch size, pixels and channels.
       precisions: values of --precision.
-      rounds: how often each quantity is measured.
-      repeats: how often part `start` starts each process.
+      rounds: number of measurements of each time in parts such as `growth`.
+      repeats: number of measurements of each process in part `start`, which starts it anew each time.
       steps: number of training steps in part `start`.
       factors: factors by which `growth` and `memory` multiply one of these quantities at a time.
       directory: directory for the results.
@@ -41,14 +41,14 @@ class Settings:
 
 
 def with_images(config: Config, directory: str | os.PathLike[str]) -> Config:
-    """Replaces the dataset of a configuration, so that training works on any machine without a download.
+    """Prepares images for a configuration, without a download, and returns the configuration to train with.
 
-    A dataset that would have to be downloaded is replaced by photographs in the same format. The others, such
-    as digits and emoji, keep their own pictures.
+    A dataset that would have to be downloaded is replaced by crops of photographs in installed packages, in
+    the same format. The others, such as digits and emoji, keep their own pictures.
 
     Args:
       config: the configuration.
-      directory: directory to which the images are written.
+      directory: directory for the images that must be written; training reads them there.
     """
     from drl_tf.data import pipeline
     from drl_tf.tools.bench import input_speed
@@ -64,8 +64,8 @@ def configurations(settings: Settings, directory: str | os.PathLike[str]) -> dic
     """Returns the configurations to measure, {'<preset>, <precision>': configuration}.
 
     Args:
-      settings: the settings of the benchmarks.
-      directory: directory for the images of datasets.
+      settings: the settings of the benchmarks, with the presets and the precisions.
+      directory: directory to which the images of the datasets are written.
     """
     from drl_tf.distributed import devices
 
