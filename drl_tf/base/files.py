@@ -58,14 +58,14 @@ def written_aside(path: str | os.PathLike[str], mode: str = 'w') -> Iterator[IO[
 def directory_written_aside(directory: str | os.PathLike[str], replaced: Container[str]) -> Iterator[str]:
     """Context manager that replaces a directory by a new one, in one step when the block ends.
 
-    `directory` holds either the former files or the new ones, never a mixture, even if the process is killed.
-    On file systems that cannot exchange two directories at once, `directory` is missing for a moment. If the
-    block raises, `directory` stays as it was.
+    Even if the process is killed, `directory` is the former directory or the new one, and complete. On file
+    systems that cannot exchange two directories at once, it is missing for a moment. If the block raises, it
+    stays as it was.
 
     Args:
       directory: the directory to replace; it may be missing.
       replaced: names of the former files to drop. All other former files are copied into the new directory
-        when the block ends, over files of the same name.
+        when the block ends. They overwrite files of the same name that the block has written.
 
     Yields:
       The path of the new directory, into which the block writes.

@@ -70,7 +70,10 @@ def kind(field: dataclasses.Field[Any]) -> str:
 
 
 def check(group: Any) -> None:
-    """Checks the values in a dataclass of options against their types, bounds and choices.
+    """Checks the values of a group of options against their types, bounds and choices.
+
+    Args:
+      group: an instance of a dataclass whose fields the function `option` made.
 
     Raises:
       UserError: a value is not allowed; the message names the option.

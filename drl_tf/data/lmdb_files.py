@@ -48,7 +48,7 @@ def keys(directory: str) -> list[bytes]:
     A separate process reads the keys, because a damaged file can crash the process that reads it.
 
     Raises:
-      UserError: the LMDB is damaged or empty.
+      UserError: there is no LMDB, or it is damaged or empty.
     """
     with _process() as process:
         try:
@@ -75,9 +75,14 @@ def _process() -> concurrent.futures.ProcessPoolExecutor:
 
 
 def read_keys(directory: str) -> list[bytes]:
-    """Returns all keys of an LMDB (a key-value database); a damaged file can crash this process.
+    """Returns all keys of an LMDB (a key-value database), sorted; reads them in this process.
 
-    Call `keys` instead, which reads them in a process of its own.
+    A damaged file can crash the process. The function `keys` avoids this: it calls `read_keys` in a process
+    of its own.
+
+    Raises:
+      UserError: there is no LMDB, or its file is empty, damaged or cut off.
+      lmdb.Error: the file is damaged inside.
     """
     with open_to_read(directory) as database, database.begin() as transaction:
         return list(transaction.cursor().iternext(values=False))

@@ -38,8 +38,8 @@ class Opened:
 
     Attributes:
       place: the option that says where the data are, for messages, such as '--data_dir=pictures'.
-      train: the pictures to train on.
-      test: the held-out pictures; None: one picture in twenty of `train` is to be held out.
+      train: the pictures to train on, a `Pictures`.
+      test: the held-out pictures, a `Pictures`; None: one picture in twenty of `train` is to be held out.
       num_classes: number of classes; 0 if the pictures have no labels.
       class_names: the name of each class; empty if the labels are numbers.
       image_shape: (H, W, C) if all pictures are known to have the same shape, else None.

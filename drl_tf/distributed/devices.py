@@ -84,7 +84,7 @@ def created(wanted: str, devices: cluster.Devices, workers: cluster.Workers) -> 
       workers: the workers that TF_CONFIG names. For 'multi_worker', the call waits until all have started.
 
     Raises:
-      UserError: the TPU is unknown or cannot be reached.
+      UserError: the TPU that `devices` names is unknown or cannot be reached.
       WorkerLost: the workers do not connect in time.
     """
     if wanted == 'tpu':
@@ -222,7 +222,9 @@ def _device() -> str:
 def count(wanted: str) -> int:
     """Returns how many devices would train together, on this machine and those in TF_CONFIG.
 
-    TPU cores are not counted. Each other machine is taken to have as many GPUs as this one.
+    A machine counts as many devices as it has GPUs. Each other machine is taken to have as many GPUs as this
+    one. A machine without GPUs counts as one device, even if it has a TPU; but 'mirrored' then counts the
+    logical CPUs of TensorFlow.
 
     Args:
       wanted: name of the strategy, 'one', 'mirrored', 'multi_worker', 'tpu' or 'auto', as
@@ -242,7 +244,7 @@ def strategy() -> tf.distribute.Strategy:
 
 
 def on_tpu() -> bool:
-    """Returns whether this process trains on a TPU or its machine has one."""
+    """Returns whether a TPU is at hand: this process's strategy uses one, or this machine has one."""
     return isinstance(strategy(), tf.distribute.TPUStrategy) or bool(tf.config.list_physical_devices('TPU'))
 
 

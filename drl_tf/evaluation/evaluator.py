@@ -288,7 +288,7 @@ def check_scored(config: Config, num_samples: int, with_statistics: bool = True)
 
 
 def check_extractor(config: Config) -> None:
-    """Raises UserError if the option `extractor` or `inception` names a network unfit for the dataset."""
+    """Raises UserError if the network of --extractor or --inception is missing or unfit for the dataset."""
     options = config.evaluation
     if options.extractor or options.inception:
         load_extractor(config)

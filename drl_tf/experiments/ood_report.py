@@ -28,10 +28,13 @@ _HEADS = {'auroc': 'AUROC', 'aupr': 'AUPR', 'fpr95': 'FPR at 95 % TPR'}
 
 
 def figures(result: Mapping[str, Any]) -> dict[str, str]:
-    """Formats the AUROCs for each set of images as lines to print, {label: text}.
+    """Formats the AUROCs of all scores for each set of images as lines to print.
 
     Args:
-      result: the JSON result of --mode=ood, {'sets': {set: {score: {'auroc': number, ..}}}, ..}.
+      result: the JSON result of --mode=ood, {'sets': {set of images: {score: {'auroc': number, ..}}}, ..}.
+
+    Returns:
+      {'AUROC, <set of images>': text}, where the text lists each score and its AUROC.
     """
     texts = {
         kind: ', '.join(f'{name} {scores[name]["auroc"]:.3f}' for name in TITLES if name in scores)

@@ -59,7 +59,7 @@ def tune_sampler(
     Args:
       config: the configuration of the run; its sampler is the first to be measured.
       workdir: the run's directory.
-      request: what to draw for each setting.
+      request: the images to draw with each sampler that is measured, such as their number and seed.
       budget: how much the search may cost.
 
     Returns:

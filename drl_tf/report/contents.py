@@ -1,4 +1,4 @@
-"""The tables and charts in the page of a run."""
+"""Makes the tables and charts of the page that reports a run, from the run's files (`RunFiles`)."""
 
 from __future__ import annotations
 
@@ -37,13 +37,7 @@ _TITLES = {
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table of a page, whose cells are texts.
-
-    Attributes:
-      caption: a sentence above the table.
-      header: the titles of the columns.
-      rows: the texts of each row; the first text of a row is its title.
-    """
+    """A table of texts: a caption above it, a header over the columns, and rows that begin with a title."""
 
     caption: str
     header: Sequence[str]
@@ -70,7 +64,7 @@ def column(log: Sequence[Mapping[str, Any]], name: str, level: int | None = None
 
     Args:
       log: lines of a log as dicts, each with an entry 'step'.
-      name: name of the quantity.
+      name: name of the quantity, such as 'loss'.
       level: the noise level, for a quantity with one number per level; None: for a single number.
     """
     steps = [line['step'] for line in log]
@@ -84,7 +78,7 @@ def _value(entry: Any, level: int | None) -> float:
 
 
 def names_of(log: Sequence[Mapping[str, Any]], by_level: bool) -> list[str]:
-    """Returns names of quantities in a log: if `by_level`, those with a list over levels, else all others."""
+    """Lists the quantities in a log: if `by_level`, those with a number per level, else those with one."""
     kinds = list if by_level else (int, float)
     names = dict.fromkeys(name for line in log for name, value in line.items() if isinstance(value, kinds))
     order = [*_TITLES, *names]
@@ -106,7 +100,10 @@ def _num_levels(log: Sequence[Mapping[str, Any]], name: str) -> int:
 
 
 def curves(run: RunFiles, on_chains: bool) -> dict[str, Chart]:
-    """Makes {logged quantity: chart}: acceptance and displacement of chains if `on_chains`, else the rest."""
+    """Makes a chart over the training steps of each logged quantity, {name of the quantity: chart}.
+
+    If `on_chains`, these are the acceptance and displacement of Markov chains, else all other quantities.
+    """
     found = {}
     for name in names_of(run.log, by_level=False):
         if any(word in name for word in _ON_CHAINS) == on_chains:
@@ -121,7 +118,10 @@ def curves(run: RunFiles, on_chains: bool) -> dict[str, Chart]:
 
 
 def last_line(run: RunFiles, on_chains: bool) -> Table | None:
-    """Tabulates last values by level: acceptance, displacement if `on_chains`, else others; None if none."""
+    """Makes a table of the last values of logged quantities with a number per level; None if there are none.
+
+    If `on_chains`, these are the acceptance and displacement of Markov chains, else all other quantities.
+    """
     names = [
         name
         for name in names_of(run.log, by_level=True)
@@ -135,7 +135,7 @@ def last_line(run: RunFiles, on_chains: bool) -> Table | None:
 
 
 def last_numbers(run: RunFiles) -> Table | None:
-    """Makes a table of the last logged quantities with one number for all levels; None if there are none."""
+    """Tabulates the last values of logged quantities without levels, such as the loss; None if none exist."""
     rows = [
         [title_of(name), number(_value(run.log[-1].get(name), None))] for name in names_of(run.log, False)
     ]
@@ -165,7 +165,7 @@ def _distance_title(name: str) -> str:
 
 
 def scores(run: RunFiles) -> Table | None:
-    """Makes a table with a row for each scored set of samples; None if no samples were scored."""
+    """Tabulates the Fréchet distance and other scores of each set of samples; None if none were scored."""
     results = {**{f'training, step {line["step"]:,}': line for line in run.scores[-1:]}}
     results.update(run.results_of('evaluation/*.json'))
     rows = [[name, *_score(result)] for name, result in results.items() if any(map(_is_distance, result))]
@@ -202,7 +202,7 @@ def likelihoods(run: RunFiles) -> Table | None:
 
 
 def sampling_chains(run: RunFiles) -> Table | None:
-    """Makes a table of steps, acceptance and displacement of sampling chains by level; None if unknown."""
+    """Tabulates steps, acceptance and displacement of chains that drew samples; None if none are recorded."""
     rows = []
     for pattern in ('samples/*/samples.json', 'evaluation/*.json'):
         for path, result in run.results_of(pattern).items():
@@ -217,7 +217,7 @@ def sampling_chains(run: RunFiles) -> Table | None:
 
 
 def long_run(run: RunFiles) -> Table | None:
-    """Makes a table of diagnostics of long Markov chains; None if `--mode=long_run` has not run."""
+    """Tabulates what `--mode=long_run` measured of its Markov chains, by level; None if it has not run."""
     found = [
         (path, level, numbers_of(one))
         for path, result in run.results_of('long_run/*/metrics.json').items()
@@ -254,7 +254,7 @@ def rollbacks(run: RunFiles) -> Table | None:
 
 
 def energy_charts(found: Measured) -> dict[str, Chart]:
-    """Makes {name: chart} of a run's `measured`: histograms of energies by noise level, lowest first."""
+    """Draws measured energies as histograms, {'energies_<t>': chart} for each noise level t, ascending."""
     return {
         f'energies_{t}': charts.histograms(
             f'level {t}, noise {noise:.3g}', {name: group[index] for name, group in found.groups.items()}
@@ -264,7 +264,7 @@ def energy_charts(found: Measured) -> dict[str, Chart]:
 
 
 def overlaps(found: Measured) -> Table:
-    """Tabulates Kolmogorov-Smirnov distances of test and sample energies from those of training images."""
+    """Tabulates by level how far energies of test images and samples are from those of training images."""
     chances = [measured.chance(found.train.shape[1], g.shape[1]) for g in (found.held_out, found.sampled)]
     rows = []
     for index, t in enumerate(found.levels):
@@ -284,7 +284,7 @@ def overlaps(found: Measured) -> Table:
 
 
 def options(run: RunFiles) -> dict[str, Table]:
-    """Makes tables {title: table}: options that differ from the defaults, then all options, by group."""
+    """Makes {title: table}: first the options that differ from the defaults, then a table for each group."""
     header = ['option', 'value', 'default', 'meaning']
     tables = {}
     changed = []

@@ -71,10 +71,16 @@ class SampleRequest:
         return dataclasses.replace(self, first=first, count=count)
 
     def classes(self, num_classes: int) -> np.ndarray:
-        """Returns the class number of each image, from 0, int32 [count].
+        """Returns the class of each image: the images take the classes in `labels` in turn.
+
+        If `labels` is empty, they take all classes of the model in turn. The turn begins at image 0, so the
+        class of image i does not depend on `first`.
 
         Args:
           num_classes: number of classes of the model, at least 1.
+
+        Returns:
+          Class numbers from 0, int32 [count], for the images `first`, `first` + 1, ..
         """
         turn = np.asarray(self.labels or range(num_classes), np.int32)
         return turn[np.arange(self.first, self.first + self.count) % len(turn)]

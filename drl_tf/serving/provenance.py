@@ -41,8 +41,8 @@ def history(workdir: str, step: int, weights: str) -> dict[str, Any]:
       - 'origin': if the run began with a network imported from the code of the method's authors, a dict that
         tells where it came from; otherwise {}.
       - 'fitted_steps': the number of training steps that `EnergyModel.fit` took.
-      - 'heights': constants that turn energies into log p, {attribute of `Heights`: value}; 'log_z' is log Z
-        of each noise level.
+      - 'heights': constants that turn energies into log p, {name: value}. The names are the attributes of the
+        dataclass `drl_tf.runs.heights.Heights`; 'log_z' is log Z of each noise level.
       - 'seconds' and 'device': the training time up to this step, and the device.
       - 'evaluations': a list of the results of --mode=evaluate.
       - 'likelihood': the result of --mode=likelihood by annealed importance sampling. If there are several,

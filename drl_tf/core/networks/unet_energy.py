@@ -14,7 +14,8 @@ class UNetEnergy(SavedNetwork, keras.layers.Layer):
     """The energy network e(w, t) = <w, UNet(w, t)>: the inner product of an image with its UNet output.
 
     w is a noisy image at noise level t, scaled to about unit variance. e is one number for each w, and zero
-    before training.
+    before training. A call takes the images w, and their noise levels and classes as a dict, which the method
+    `prepare` makes.
 
     Args:
       size: widths and depth of the `UNet`, a `Size`.

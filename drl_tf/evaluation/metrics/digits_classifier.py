@@ -114,11 +114,14 @@ def _resize(images: tf.Tensor) -> tf.Tensor:
 
 
 def shrink(images: tf.Tensor, factor: int) -> tf.Tensor:
-    """Averages blocks of factor x factor pixels of images: float32 [N, H / factor, W / factor, C].
+    """Shrinks images by averaging blocks of pixels.
 
     Args:
-      images: [N, H, W, C].
-      factor: height and width of a block.
+      images: uint8 or float [N, H, W, C].
+      factor: height and width of a block in pixels.
+
+    Returns:
+      float32 [N, H / factor, W / factor, C], rounded down; pixels beyond the last whole block are left out.
     """
     return tf.nn.avg_pool2d(tf.cast(images, tf.float32), factor, factor, 'VALID')
 

@@ -24,7 +24,7 @@ def neighbour_scores(real: Any, fake: Any, k: int = 3, density_k: int = 5) -> di
       density = mean over y of #{x: |x - y| < r_k(x)} / k
       coverage = share of x with |x - y| < r_k(x) for some y
 
-    All four scores depend on N and M: compare only sets of equal size.
+    All four scores depend on the numbers of images: compare only sets of equal size.
 
     Precision and recall: Kynkäänniemi et al., "Improved Precision and Recall Metric for Assessing Generative
     Models", https://arxiv.org/abs/1904.06991, equations 1 and 2. Density and coverage: Naeem et al.,
