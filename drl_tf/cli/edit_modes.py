@@ -42,7 +42,7 @@ def labels_and_weights(command: Command) -> tuple[tuple[int, ...], tuple[float, 
     """Returns the classes in the --expression of a command, and the weight of the energy of each.
 
     For '3 & !8', the result is ((3, 8), (1.0, -1.0)). Not every expression is such a weighted sum of energies
-    of classes: with an "or" (|), or with the name of a model (a or b), the result is None.
+    of classes: with an "or" (|), a whole model (a) or a class of a second model (b3), the result is None.
     """
     found = expressions.weights(expressions.parse(command.expression))
     return None if found is None else (tuple(found), tuple(found.values()))
@@ -77,7 +77,7 @@ def judged(command: Command, config: Config, result: dict[str, str] | None) -> d
 def compose(
     command: Command, config: Config, workdir: str, step: int | None, count: int
 ) -> dict[str, str] | None:
-    """Draws images for --mode=compose, if --expression has an "or" (|) or combines two models (a and b).
+    """Draws images for --mode=compose from an --expression with an "or" (|) or over two models (a and b).
 
     Only the chief (the first worker) draws.
 
@@ -89,7 +89,8 @@ def compose(
       count: number of images to draw.
 
     Returns:
-      Lines to print, {label: text}; None on the other workers.
+      Lines to print, {label: text}: the paths of a picture and of the file with all images, and for digits
+      the shares of classes that a classifier finds in them. None on the other workers.
     """
     from drl_tf.editing import compose as composing
 

@@ -44,5 +44,9 @@ class Batch:
 
     @property
     def terms(self) -> Terms:
-        """The argument `terms` of `EnergyModel.density_at`: one pair (labels, 1.0), in a tuple."""
+        """The labels as the argument `terms` of `EnergyModel.density_at`: ((labels, 1.0),).
+
+        Each pair (labels, weight) in `terms` adds weight * F(labels) to the log density, where F(labels) is
+        the model's log density of images with these labels.
+        """
         return ((self.labels, 1.0),)

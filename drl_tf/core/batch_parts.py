@@ -64,8 +64,9 @@ def concatenated(function: Callable[..., Any], batch: Any) -> Any:
     """Calls a function for each part of a batch, and joins the results.
 
     Args:
-      function: callable, (first, part) -> tensors in any nested structure, with one row for each image; see
-        `of_parts`.
+      function: callable, (first, part) -> tensors in any nested structure, with one row for each image.
+        first: index in `batch` of the part's first image. part: a structure like `batch`, with the rows of
+        the part's images only.
       batch: nested structure. Its tensors of rank 1 or more have B rows, one for each image, and are split.
 
     Returns:

@@ -61,7 +61,7 @@ def fold(seed: Seed, *numbers: int | tf.Tensor) -> Seed:
 class Between(NamedTuple):
     """Noises between the noises of two images, to interpolate between their samples.
 
-    Pass a `Between` to `normal` as `first`. Row i of the noise is then cosine_i z_begin + sine_i z_end, where
+    Pass it to `noise.normal` as `first`. Row i of the result is then cosine_i z_begin + sine_i z_end, where
     z_begin and z_end are the noises of the images with the indices `begin` and `end`. Each row is standard
     normal if cosine_i^2 + sine_i^2 = 1.
 
@@ -83,9 +83,9 @@ class Between(NamedTuple):
 
 
 def between(begin: int | tf.Tensor, end: int | tf.Tensor, position: tf.Tensor) -> Between:
-    """Returns a `Between`: n noises between those of two images. Pass it to `normal` as `first`.
+    """Returns a `Between`, with which `noise.normal` draws n noises between those of two images.
 
-    The noises lie on the quarter circle from the noise of image `begin` to that of image `end`.
+    Pass it as `first`. The noises lie on the quarter circle from the noise of image `begin` to that of `end`.
 
     Args:
       begin: index of the image at position 0.
@@ -141,11 +141,11 @@ def uniform(seed: Seed, num_images: int | tf.Tensor, first: int | tf.Tensor | Be
     Args:
       seed: random seed, int32 [2].
       num_images: n.
-      first: index of the first image; or a `Between`, which names two images and mixes their noises. Numbers
-        are not mixed: number i is that of image `begin`, or that of `end` if `sine[i]` > `cosine[i]`.
+      first: index of the first image; or a `Between`, which names two images, `begin` and `end`.
 
     Returns:
-      float32 [n]. Number i depends on (seed, first + i) only.
+      float32 [n]. Number i depends on (seed, first + i) only. With a `Between`, it is the number of image
+      `end` if `sine[i]` > `cosine[i]`, else that of image `begin`.
 
     Examples:
       >>> numbers = uniform([0, 1], 2, first=3)

@@ -63,7 +63,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         return _SCORE_MEANS if self.config.training.objective == 'dsm' else _CONTRASTIVE_MEANS
 
     def losses_and_gradients(self, batch: Batch) -> LossesAndGradients:
-        """Returns {name of a loss: (loss, gradients)} of a part of the batch; `train_step` adds up all parts.
+        """Returns {name of a loss: (loss, gradients)} of a microbatch; `train_step` adds up all of these.
 
         loss: sum over the images / global batch size. gradients: one per variable that the loss trains.
         """
@@ -85,9 +85,9 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         return [optimizer for _, optimizer in self.learners.values()]
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """Takes one training step on `data`, a replica's share of the batch; Keras `fit` calls this.
+        """Takes a training step on `data`, a replica's images, or (images, labels) if the model has classes.
 
-        Returns {name: float32 []}: the losses, summed over the replicas, and 'gradient_norm'.
+        `fit` calls it. Returns {name: float32 []}: the losses, summed over replicas, and 'gradient_norm'.
         """
         options = self.config.training
         replica = tf.distribute.get_replica_context()
@@ -194,7 +194,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         Returns (s_1 / s_{t+1}) (f(y-, t) - f(y+, t)), f(y+, t) and f(y-, t), each float32 [B].
 
         Args:
-          y_pos: y+, noisy training images x_t times m_t of `self.schedule`, float32 [B, H, W, C].
+          y_pos: y+ = m_t x_t, scaled noisy training images x_t; `schedule.m` has m_t. float32 [B, H, W, C].
           y_neg: y-, the last states of the chains at the same levels, float32 [B, H, W, C].
           level: noise level t of each image, 0 to T - 1, int32 [B].
           labels: class + 1, or 0 for no class, int32 [B]; None for a model without classes.
@@ -224,11 +224,11 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         first: int | tf.Tensor,
         labels: tf.Tensor | None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Draws negatives y_t = m_t x_t given x_{t+1} by Langevin steps with the raw weights (Algorithm 1).
+        """Draws negatives y_t = m_t x_t given noisier images x_{t+1} by Langevin steps with the raw weights.
 
-        `start`: the first states. `x_next`: x_{t+1}, noisy images one level above t = `level`. `labels`:
-        class + 1 (0: none), int32 [B]. `first`: index of the first image; the noise of image i depends on
-        (seed, first + i). Returns the last states, and the last step's gradient, float32 [B, H, W, C].
+        `start`: first y_t. `x_next`: x_{t+1}. `level`: t. `labels`: class + 1 (0: none), int32 [B], or None.
+        `first`: index of the first image; the noise of image i depends on (seed, first + i). Returns the last
+        y_t, and the gradient of log p(y_t | x_{t+1}) in the last step, each float32 [B, H, W, C].
         """
 
         def step_noise(k: int | tf.Tensor) -> tf.Tensor:
@@ -247,20 +247,20 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         x_next: tf.Tensor,
         y_neg: tf.Tensor,
     ) -> LossesAndGradients:
-        """Returns {}; override it to return the loss and gradients of a network that proposes chain starts.
+        """Returns {}; a subclass with a network that proposes chain starts returns its loss and gradients.
 
-        The result is {name of a loss: (loss, gradients)}. `tape` recorded how `start`, the chains' first
-        states, and `proposal`, the mean of `start`, came from `x_next`. `y_neg`: the chains' last states.
+        The form is {name of a loss: (loss, gradients)}. `tape` recorded the computation of `start`, the
+        chains' first states, and of its mean `proposal` from `x_next`. `y_neg`: the chains' last states.
         """
         del tape, batch, start, proposal, x_next, y_neg
         return {}
 
     def dropout_of(self, seed: Seed, *firsts: int | tf.Tensor) -> Dropout | None:
-        """Returns dropout for a batch in equal parts, part k from image `firsts[k]` on. None: no dropout."""
+        """Returns `noise.Dropout` with `firsts` and a seed from `seed`; None if the option `dropout` is 0."""
         return Dropout(noise.fold(seed, noise.DROPOUT), firsts) if self.config.network.dropout else None
 
     def note(self, level: tf.Tensor, *values: tf.Tensor) -> None:
-        """Adds `values`, float32 [B] for each name of `noted()`, to the means at `level`, int32 [B]."""
+        """Adds `values`, a float32 [B] per name in `noted()`, to `level_means` at `level`, int32 [B]."""
         for name, value in zip(self._noted, values, strict=True):
             self.level_means[name].update_state(value, level)
 
@@ -278,7 +278,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         return first < 0
 
     def level_sums(self) -> dict[str, np.ndarray]:
-        """Returns {path of a variable of `level_means`: sum over replicas}; all workers must call this."""
+        """Sums the variables of `level_means` over replicas, {their path: sum}; all workers call this."""
         paths = [variable.path for mean in self.level_means.values() for variable in mean.variables]
         return {path: total.numpy() for path, total in zip(paths, self._level_sums(), strict=True)}
 
@@ -288,7 +288,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         return summed_over_replicas(variables, self.distribute_strategy)
 
     def make_train_function(self, force: bool = False) -> None:
-        """Sets the training function of Keras `fit`; replaces Keras' own where it fails, as on TPUs."""
+        """Sets the function that Keras `fit` calls: Keras' own, or another where Keras' own fails (TPUs)."""
         super().make_train_function(force)
         if ours := graphs.train_function(self, self.steps_per_execution):
             self.train_function = ours
@@ -297,4 +297,4 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         """No-op: the weights exist already. (Keras would average a batch of classes over the replicas.)"""
 
     def reset_metrics(self) -> None:
-        """No-op: logging resets the means; a reset by `fit` would lose those that a resume restored."""
+        """Does nothing, so that `fit` keeps the `level_means` that a resume restored; logging resets them."""

@@ -71,10 +71,10 @@ class Request:
     output_dir: str = ''
 
     def plan(self, config: Config) -> Plan:
-        """Returns how `inpaint` and `restore` sample: by which method, and with how many levels and steps.
+        """Returns the method and the numbers of levels and steps by which `inpaint` and `restore` sample.
 
-        Where an attribute of this request stands for the default, such as '' for `method`, the plan has the
-        model's default.
+        Where an attribute of this request stands for the default, such as '' for `method`, the `Plan` has
+        the model's default.
 
         Args:
           config: the configuration of the model.
@@ -206,7 +206,8 @@ def interpolate(config: Config, workdir: str, request: Request) -> dict[str, str
     Args:
       config: the configuration of the run; its sampling options and its seed apply.
       workdir: the run's directory.
-      request: the indices of the two samples (`between`), and how many images to draw (`num_frames`).
+      request: which two samples of this seed to connect (`between`, their indices from 0), and how many
+        images to draw (`num_frames`).
 
     Returns:
       Lines to print, {label: path}: a picture of all images, an animation (.gif), and the arrays (.npz).

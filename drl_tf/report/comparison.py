@@ -64,7 +64,8 @@ def _mean(by_level: Any) -> float:
 def options(names: Sequence[str], runs: Sequence[RunFiles]) -> Table:
     """Returns a table with a column for each run and a row for each option in which the runs differ.
 
-    Two rows come first: the last training step of each run, and its number of rollbacks.
+    Two rows come first: the last training step of each run, and its number of rollbacks (how often training
+    diverged and went back to an earlier checkpoint).
 
     Args:
       names: name of each run.
@@ -82,11 +83,15 @@ def options(names: Sequence[str], runs: Sequence[RunFiles]) -> Table:
 
 
 def scores(names: Sequence[str], runs: Sequence[RunFiles]) -> Table | None:
-    """Returns a table with a row for each scored set of samples of each run; None if no run has scores.
+    """Makes a table of the scores of samples, such as the Fréchet distance, of all runs.
 
     Args:
       names: name of each run.
       runs: files of each run.
+
+    Returns:
+      A table with these rows for each run: one for the last scores during training, and one for each result
+      of --mode=evaluate. None if no run has scores.
     """
     tables = [(name, contents.scores(run)) for name, run in zip(names, runs, strict=True)]
     rows = [[f'{name}: {row[0]}', *row[1:]] for name, table in tables if table for row in table.rows]
@@ -102,8 +107,8 @@ def overlaps(names: Sequence[str], runs: Sequence[RunFiles]) -> Table | None:
       runs: files of each run.
 
     Returns:
-      A table of Kolmogorov-Smirnov distances, 0 to 1, with a row for each run and noise level; None if
-      --mode=report has measured no run.
+      A table of Kolmogorov-Smirnov distances, 0 to 1, with a row for each run and noise level. Runs for which
+      --mode=report has not measured energies are left out; None if there is no other run.
     """
     rows = [
         [f'{name}, step {run.measured.step:,}', *row]

@@ -63,7 +63,14 @@ class RunFiles:
         return max([self.step, *self.grids, *([self.measured.step] if self.measured else [])])
 
     def results_of(self, pattern: str) -> dict[str, dict[str, Any]]:
-        """Returns the `results`, {path: content}, that match a pattern such as 'evaluation/*.json'."""
+        """Returns the entries of the attribute `results` whose path matches a pattern.
+
+        Args:
+          pattern: path relative to the run's directory, such as 'evaluation/*.json'; * does not match a /.
+
+        Returns:
+          {path of a JSON file of the run: content}; {} if none matches.
+        """
         depth = pattern.count('/')
         return {
             path: result

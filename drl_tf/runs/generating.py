@@ -174,7 +174,10 @@ class Generating(Scoring):
         return self._function_of(function)(*inputs)
 
     def forget_steps(self) -> None:
-        """Clears the cached step sizes of the chains; call this after the weights have changed."""
+        """Clears the cached step sizes of the sampling chains; call this after the weights have changed.
+
+        Some samplers find their step sizes by a pilot run, so the step sizes depend on the weights.
+        """
         self._corrector_steps.cache_clear()
 
     def _walk_of(self, num_steps: int) -> Schedule:

@@ -228,7 +228,13 @@ def _left_behind(workdir: pathlib.Path) -> str:
 
 
 def main(_: list[str]) -> None:
-    """Kills and resumes training with each recipe; prints how many runs end with the same bits."""
+    """Kills and resumes training; prints how many runs end with the same bits as a run never killed.
+
+    The option --kills says how many runs of a recipe to kill. --recipe is 't6' or 'cdrl'; '': both in turn.
+
+    Args:
+      _: ignored; the words of the command line, which `absl.app.run` passes.
+    """
     recipes = [flags.FLAGS.recipe] if flags.FLAGS.recipe else ['t6', 'cdrl']
     with tempfile.TemporaryDirectory() as directory:
         for recipe in recipes:

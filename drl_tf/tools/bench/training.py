@@ -48,16 +48,17 @@ def lines(settings: Settings) -> Iterator[dict[str, Any]]:
         chain           K Langevin steps: `step` minus the time of a step whose chains do not move
         pass            the losses, their gradients with respect to the weights, and the start of the chains:
                         time of a step whose chains do not move, minus `update`
-        update          optimizer, averaged weights and the rest: a step whose losses and gradients are given
+        update          optimizer, averaged weights and the rest: a step that reads constant losses and
+                        gradients instead of computing them
         host            time that `fit` adds to `step` if the next batch is ready: Python and callbacks
         sample          sampling as many images as the entry 'sample_images' says
         rest_share      (input + update + host) / (input + step + host)
         chain_utilisation, pass_utilisation
                         time of the convolutions alone, divided by `chain` or by `pass`
 
-      With score matching there are no chains; the entries about them are missing. At the end, a dict of part
-      'precision' for each preset measured in both precisions: the time of a step in bfloat16 divided by the
-      time in float32.
+      With score matching there are no chains; 'chain' and 'chain_utilisation' are missing. At the end, a dict
+      of part 'precision' for each preset measured in both precisions. Its entry 'bfloat16_of_float32' is the
+      time of a step in bfloat16 divided by the time in float32.
     """
     with tempfile.TemporaryDirectory() as directory:
         subjects = [
@@ -81,7 +82,9 @@ def lines(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 class Subject:
-    """A model whose training and sampling are measured: makes the functions to time, evaluates the times.
+    """A model whose training and sampling are measured.
+
+    `functions` returns the functions to time. `line` computes the results from their times.
 
     Args:
       name: '<preset>, <precision>'.
@@ -169,9 +172,9 @@ class Subject:
 
         'input' gets the next batch, 'sample' draws a batch, and 'fit' takes training steps with the callbacks
         of a run. 'step' takes a training step, 'without chain' a step whose chains do not move, 'update' a
-        step with given losses and gradients. 'pass alone' and 'chain alone' compute only the convolutions of
-        the losses with their gradients, and of the longest chain. For a model trained without chains,
-        'without chain' and 'chain alone' are missing.
+        step with constant losses and gradients. Two functions compute only convolutions: 'pass alone' those
+        of the losses and their gradients, 'chain alone' those of the longest chain. For a model trained
+        without chains, 'without chain' and 'chain alone' are missing.
         """
 
         def on_batch(step: Any) -> Callable[[], float]:
