@@ -25,7 +25,7 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices,
       config: the configuration of the run.
       workdir: the directory of the run.
       wanted: the options that choose the devices.
-      splits: whether each core of a CPU computes its own part of a batch, from `cpu_split.splits`.
+      splits: whether each core of a CPU computes its own part of a batch; `cpu_split.splits` decides it.
 
     Raises:
       UserError, DivergenceError, Interrupted, WorkerLost: a mode did not finish.

@@ -23,12 +23,12 @@ class EnergyModel(keras.Model):
     """Computes log densities F(y_t, t) of scaled noisy images y_t = m_t x_t at levels t, and draws images.
 
     Args:
-      config: a `config.Config`. Networks compute in bfloat16 if `precision` is 'bfloat16', else in float32.
+      config: a `config.Config`. Its option `precision` decides if networks compute in bfloat16 or float32.
 
     Attributes:
-      schedule: `Schedule` of the T levels that have an energy.
+      schedule: `Schedule` of the T levels that have an energy; `schedule.m` holds the factors m_t.
       walk: `Schedule` of the levels that sampling visits: all, or fewer with the option `sampling_levels`.
-      precision: factor from network output to F at each level, float64 [T]; 1 if `normalised` is True.
+      precision: factor that turns network output into F at each level, float64 [T]; 1 if `normalised`.
       normalised: True for energy='preconditioned' or 'exact': F then has no unknown additive constant.
       averages: pairs (network with averaged weights, network with raw weights).
 
@@ -128,7 +128,7 @@ class EnergyModel(keras.Model):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns y^0, the first states of the chains that draw y_t = m_t x_t given x_{t+1}, and y^0's mean.
 
-        With proposal='x_next', both are x_{t+1}. Else Tweedie's formula gives the mean; y^0 is mean + noise.
+        With the option proposal='x_next', both are x_{t+1}. Else y^0 is its mean (Tweedie's formula) + noise.
 
         Args:
           x_next, level: x_{t+1}, float32 [B, H, W, C], and each image's t, an index into `walk`, int32 [B].
@@ -172,7 +172,7 @@ class EnergyModel(keras.Model):
           x_next, level: x_{t+1}, float32 [B, H, W, C], and each image's level t, 0 to T - 1, int32 [B].
           seed, first: seed, int32 [2], and index of the first image; image i depends on (seed, first + i).
           weights, terms: which weights, 'ema' (averaged) or 'raw'; which classes, from `guidance.guided`.
-          corrector_steps: step sizes from `pilot.steps`, float32 [T]; None: those of `schedule`.
+          corrector_steps: relative step sizes, from `pilot.steps`, float32 [T]; None: from `schedule.delta`.
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -204,8 +204,8 @@ class EnergyModel(keras.Model):
         """Draws images at the noise level `low`, given images x at the level `high`; `sample` calls this.
 
         `high` and `low` are indices into `walk` (None: `self.walk`), int32 []. Image i depends on x, seed and
-        first + i. `weights` is 'ema' or 'raw'. `terms` come from `guidance.guided`, `corrector_steps` from
-        `pilot.steps` (None: those of `walk`). Returns images like x, and how the chains moved, an `Info`.
+        first + i. `weights` is 'ema' or 'raw', `terms` come from `guidance.guided`, `corrector_steps` from
+        `pilot.steps` (None: from `walk.delta`). Returns images like x, and the chains' acceptance, an `Info`.
         """
 
         def of_part(begin: int, part: Any) -> tuple[tf.Tensor, sampling.Info]:
@@ -224,7 +224,7 @@ class EnergyModel(keras.Model):
         terms: Terms,
         corrector_steps: tf.Tensor | None,
     ) -> sampling.Sampler:
-        """Returns the `Sampler` that runs chains on the levels of `walk`; for the rest see `walk_levels`."""
+        """Returns a `Sampler` that draws images on the levels of `walk`; `denoise` explains the arguments."""
 
         def start_at(x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
             seed = noise.fold(seed, noise.START)
@@ -245,7 +245,7 @@ class EnergyModel(keras.Model):
 
     @graphs.graph
     def final_denoise(self, x_0: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> tf.Tensor:
-        """Returns the mean of clean images given images x_0 of noise level 0; for the rest see `sample`."""
+        """Returns the mean clean image given each image x_0 of level 0; `denoise` explains the arguments."""
         return concatenated(lambda _, part: denoising.at_lowest_level(self, *part), (x_0, terms, weights))
 
     def sample(
@@ -268,11 +268,11 @@ class EnergyModel(keras.Model):
           num_images: n, the number of images on each replica.
           seed, first: seed, int32 [2], and index of the first image; image i depends on (seed, first + i).
           weights, terms: which weights, 'ema' (averaged) or 'raw'; which classes, from `guidance.guided`.
-          run: callable, (function, arguments) -> result: for replicas, `run` of a `tf.distribute.Strategy`.
+          run: calls a function with a tuple of arguments; on replicas: `run` of a `tf.distribute.Strategy`.
           most_parts: largest number of parts into which the levels are divided; sampling reports each part.
           after_part: called after each part with that part's share of the levels, between 0 and 1.
-          after_chains: called after each part with how its chains moved, an `Info` as `run` returns it.
-          corrector_steps: step sizes from `pilot.steps`; None: computed here, which may take a pilot run.
+          after_chains: called after each part with acceptance and displacement of its chains, an `Info`.
+          corrector_steps: relative step sizes; None: `pilot.steps` finds them, which may take a pilot run.
           walk: the noise levels to visit; None: `self.walk`.
 
         Returns:

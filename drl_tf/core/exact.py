@@ -28,8 +28,8 @@ class ExactEnergy(SavedNetwork, SpectralLayers):
       count: n, the number of training images.
 
     Attributes:
-      images: x_i, float32 [n, H, W, C] in [-1, 1].
-      labels: class + 1 of each x_i, or 0 for no class, int32 [n].
+      images: x_i, float32 [n, H, W, C] in [-1, 1]; zeros until the method `hold` sets them.
+      labels: class + 1 of each x_i, or 0 for no class, int32 [n]; `hold` sets them too.
 
     Examples:
       >>> from drl_tf.core.preconditioning import time_of

@@ -44,7 +44,7 @@ class Rounds:
     Attributes:
       schedule: the noise levels and their constants, a `Schedule`.
       count: number of draws at each level, at least 1.
-      first: index of the first image; the noise of image i depends on (seed, first + i) only.
+      first: index of the first image; the noise of image i depends on first + i and the seed of `descend`.
 
     Examples:
       >>> from drl_tf.core import diffusion

@@ -65,7 +65,7 @@ class _Asking:
 
 
 def wanted(builder: tfds.core.DatasetBuilder) -> list[Archive]:
-    """Returns the archives that a builder of tensorflow-datasets downloads; [] if it lists no checksums."""
+    """Returns the archives that a tensorflow-datasets builder downloads; [] if it knows no checksums."""
     if not builder.url_infos:
         return []
     try:

@@ -30,8 +30,8 @@ def open_hub(data: config.Data) -> Opened:
       data: options of the dataset; `data_dir` is a directory for downloads instead of this cache, or ''.
 
     Returns:
-      The training and the test pictures, and their classes. The test pictures are None if the data have no
-      test split.
+      An `Opened`. It holds the training pictures and the test pictures, each with their classes, and the
+      number and names of the classes. The test pictures are None if the data have no test split.
 
     Raises:
       UserError: the library is missing, there is no such dataset, or it has no pictures.
@@ -60,8 +60,8 @@ def open_parquet(data: config.Data) -> Opened:
       data: options of the dataset; `data_dir` is a Parquet file or a directory of such files.
 
     Returns:
-      The training and the test pictures, and their classes. The test pictures are None if the data have no
-      test split.
+      An `Opened`. It holds the training pictures and the test pictures, each with their classes, and the
+      number and names of the classes. The test pictures are None if the data have no test split.
 
     Raises:
       UserError: the library `datasets` or a file is missing, or a file is damaged or has no column of

@@ -24,8 +24,8 @@ def prepare(data: config.Data, directory: str) -> dict[str, str]:
     """Writes a dataset to TFRecord files in a new directory, for use with `--dataset=tfrecords:DIR`.
 
     Images are cropped, resized and stored as PNG, with their classes if there are any. The files have the
-    format of tensorflow-datasets, which shuffles them in a fixed order. The directory appears only when it is
-    complete.
+    format of tensorflow-datasets. They hold the images in a shuffled order, which is the same for every call
+    with the same dataset. The directory appears only when it is complete.
 
     Args:
       data: options of the dataset; `dataset_table.resolve` has filled in its image size, channels and number

@@ -19,7 +19,8 @@ def look(dataset: str, name: str, data_dir: str) -> tuple[tuple[int, int, int], 
 
     Args:
       dataset: the value of --dataset, for messages.
-      name: 'builder' or 'builder/configuration'; '': the files that --mode=prepare wrote to `data_dir`.
+      name: name of the dataset in tensorflow-datasets, such as 'mnist', or 'NAME/CONFIGURATION'; '': the
+        files that --mode=prepare wrote to `data_dir`.
       data_dir: directory of datasets; '': the default of tensorflow-datasets.
 
     Returns:
@@ -41,7 +42,7 @@ def stock_builder(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
     """Returns the builder of a dataset that tensorflow-datasets itself provides.
 
     Args:
-      name: 'builder' or 'builder/configuration'.
+      name: name of the dataset in tensorflow-datasets, such as 'mnist', or 'NAME/CONFIGURATION'.
       data_dir: directory of datasets; '': the default of tensorflow-datasets.
 
     Raises:

@@ -24,12 +24,16 @@ _PILOT = 2  # Transitions whose time is measured.
 
 
 class Sampler:
-    """Compiled functions that run long Markov chains on the log densities of a model at any noise level.
+    """Runs long Markov chains on the log densities of a model, at any of its noise levels.
 
     Args:
       model: the model.
       plan: which chains to run, and for how long.
-      weights: 'ema' (averages) or 'raw'.
+      weights: which weights of the model, 'ema' (averaged over training) or 'raw' (as trained).
+
+    Attributes:
+      images: the real images whose noisy versions the chains start from, float32 [n, H, W, C].
+      labels: class + 1 of each image, or 0 for no class, int32 [n]; None if the model has no classes.
     """
 
     def __init__(self, model: EnergyModel, plan: Plan, weights: str):
@@ -119,7 +123,7 @@ class Level:
     def x(self) -> np.ndarray:
         """Returns the chains' current states as noisy images x_t, float32 [2 n, H, W, C].
 
-        The chains hold scaled images y_t = m_t x_t, where m_t is a number of the noise schedule.
+        The chains hold scaled images y_t = m_t x_t, where m_t is a factor that depends on the noise level t.
         """
         return np.asarray(self.y) / np.float32(self.sampler.model.schedule.m[self.t])
 

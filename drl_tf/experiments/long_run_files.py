@@ -23,8 +23,8 @@ class ChainFiles:
     """The files of the chains of one noise level, `.npz` archives in a directory.
 
     A transition is one step of the chains. `trace-<k>.npz` holds the energies and acceptances of consecutive
-    transitions, of which k + 1 is the first. `snapshot-<k>.npz` holds the positions of the chains after k
-    transitions, and `state-<k>.npz` all arrays from which transition k + 1 can start.
+    transitions, of which k + 1 is the first. `snapshot-<k>.npz` holds the noisy images at which the chains
+    are after k transitions. `state-<k>.npz` holds all arrays that the chains need to continue from there.
 
     Args:
       directory: directory of the files.

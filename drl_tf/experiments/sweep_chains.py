@@ -30,7 +30,7 @@ def sweep_chains(
 ) -> dict[str, str] | None:
     """Scores samples for every combination of number of noise levels T, chain steps K and kind of chains.
 
-    MALA and HMC adapt their step sizes. Langevin chains have the fixed step size `corrector_step` = 0.1.
+    A pilot run finds the step sizes of MALA and HMC. Langevin chains run with the option corrector_step=0.1.
 
     Args:
       config: the configuration of a model that can sample at any number of noise levels: one with

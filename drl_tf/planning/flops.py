@@ -51,7 +51,7 @@ def cost(model: RecoveryLikelihood) -> dict[str, int]:
 
 
 def gradients(config: Config) -> int:
-    """Returns how many gradients of the energy sampling one image takes.
+    """Returns how often the gradient of the energy is computed to sample one image.
 
     Not counted are guidance, which doubles the number, and the pilot run, which finds step sizes.
 

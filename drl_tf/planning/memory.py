@@ -59,8 +59,8 @@ def needed(model: RecoveryLikelihood, replicas: int = 1) -> dict[str, int]:
       replicas: number of devices that share a batch.
 
     Returns:
-      {label: bytes}, with labels such as 'bytes of weights' and 'bytes of gradients'; the last entry, with
-      label `SUM`, is the total.
+      {label: bytes}, with labels such as 'bytes of weights' and 'bytes of gradients'. The last entry is the
+      total; its label is the constant `SUM` of this module, 'bytes of a device'.
     """
     config = model.config
     options = config.training

@@ -38,7 +38,7 @@ def curves(
 ) -> Chart:
     """Describes a chart of several curves over a common x axis.
 
-    Of a curve with more than 400 points, 400 are kept.
+    Of a curve with more than 400 points, 400 evenly spaced ones are kept, with the first and the last.
 
     Args:
       title: title of the chart: what the y axis shows.
@@ -76,8 +76,8 @@ def _finite(value: float) -> float | None:
 def histograms(title: str, groups: Mapping[str, np.ndarray]) -> Chart:
     """Describes a chart with the histograms of several sets of energies.
 
-    The histograms share 30 bins, which span the middle 98 % of each set. The first and the last bin also
-    count the energies beyond that range.
+    The histograms share 30 bins. These reach from the smallest of the sets' 1st percentiles to the largest of
+    their 99th percentiles. The first and the last bin also count the energies beyond that range.
 
     Args:
       title: title of the chart.

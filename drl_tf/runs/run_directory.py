@@ -137,9 +137,9 @@ class Run:
         """Prepares the run to resume from an earlier checkpoint, after training has diverged.
 
         Writes the list `rollbacks`, followed by `step`, to `rollbacks.json`. Training resumes from the newest
-        checkpoint. If training diverged beyond its step earlier too (`rollbacks` has a higher step), this
-        checkpoint is renamed, and training resumes from the one before it. The only checkpoint of a run is
-        never renamed.
+        checkpoint, unless `rollbacks` has a step above the checkpoint's own step: then training has diverged
+        after this checkpoint before. In that case, the checkpoint is renamed, and training resumes from the
+        one before it. The only checkpoint of a run is never renamed.
 
         Args:
           rollbacks: steps at which training diverged earlier, without `step`.
@@ -222,7 +222,7 @@ class Run:
 
         Args:
           step: training step of the checkpoint.
-          score: the scores, {name: JSON value}, a result of `evaluation.metrics.score.score`.
+          score: the dict {name: JSON value} of scores that `evaluation.metrics.score.score` returns.
           name: the key of `score` by which checkpoints are compared; the lowest value is best.
           samples: directory of the scored samples, relative to the workdir.
         """

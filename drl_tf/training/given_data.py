@@ -76,7 +76,7 @@ def given(inputs: Inputs, images: Any, labels: Any) -> GivenData:
     """Checks the images and labels that a user gave to `fit`, and prepares them for training.
 
     Args:
-      inputs: checks arguments for the model, whose image shape and number of classes it knows.
+      inputs: the `Inputs` object of the model: it checks image shapes and classes against the configuration.
       images: array, uint8 or floats in [-1, 1], [n, H, W, C]; or a `tf.data.Dataset` of single images or of
         batches of images. If the model has classes, the dataset holds pairs (image, class) or batches of
         such pairs.
@@ -107,7 +107,7 @@ def held_out(inputs: Inputs, data: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """Checks the argument `validation_data` of `fit`, and returns it as arrays.
 
     Args:
-      inputs: checks arguments for the model, whose image shape and number of classes it knows.
+      inputs: the `Inputs` object of the model: it checks image shapes and classes against the configuration.
       data: one of three forms. An array of images, uint8 or floats in [-1, 1], [n, H, W, C]. A tuple
         (images, classes) of arrays. A finite `tf.data.Dataset` of images or of pairs (image, class), single
         ones or batches.
@@ -132,7 +132,7 @@ def arrays(inputs: Inputs, images: tf.data.Dataset) -> tuple[np.ndarray, np.ndar
     """Reads a whole dataset of images into memory.
 
     Args:
-      inputs: checks arguments for the model; here it only tells whether the model has classes.
+      inputs: the `Inputs` object of the model, which here only tells whether the model has classes.
       images: dataset of single images, float32 [H, W, C]. For a model with classes, it holds pairs (image,
         label), where the label is the class + 1, or 0 for no class.
 

@@ -29,11 +29,12 @@ def _grid_images(config: Config) -> int:
 def data_grid(batches: tf.data.Dataset, config: Config) -> np.ndarray:
     """Arranges the first 100 images of a dataset in a grid.
 
+    If the data are points of the plane, the grid is a single picture of the first 4,096 points.
+
     Args:
       batches: dataset of batches of images, float32 [batch, H, W, C] in [-1, 1], or of pairs (images,
         labels).
-      config: the configuration of the run. If its data are points of the plane, the first 4,096 points are
-        drawn in one picture.
+      config: the configuration of the run, which tells whether the data are points of the plane.
 
     Returns:
       The images in rows and columns, uint8 [rows, columns, H, W, C].

@@ -31,7 +31,7 @@ class Scores:
       model: the model in training.
       run: writes the files of the workdir.
       workdir: the run's directory.
-      first_step: number of steps that were done when training began; lines of later steps are removed from
+      first_step: step from which training starts (0) or resumes; lines of later steps are removed from
         `evaluations.jsonl`.
       end: the callback that stops training; it tells whether SIGINT or SIGTERM came.
     """

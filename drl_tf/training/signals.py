@@ -11,8 +11,9 @@ from typing import Any
 class Signals:
     """Context manager that notes a SIGINT or SIGTERM instead of ending the process.
 
-    A second signal ends the process at once. On exit, the former signal handlers are restored. Outside the
-    main thread, it does nothing.
+    `with Signals() as signals:` gives the object whose `number` tells whether a signal came. A second signal
+    ends the process at once. On exit, the former signal handlers are restored. Outside the main thread, the
+    context manager notes no signals.
 
     Attributes:
       number: number of the signal that came; None if none came.
