@@ -36,10 +36,11 @@ def negatives_of(config: Config) -> str:
     """Returns the kind of chains that draw negatives (samples of the model) in training.
 
     Returns:
-      With energy='preconditioned' and negatives in training (objective='contrastive' or contrastive > 0), the
-      option `contrastive_corrector`: 'mala', 'hmc' or 'langevin'. If `mcmc_steps` is 0, the chains have no
-      steps, and the result is always 'langevin'. 'none' without negatives, and for energy='paper', where
-      `contrastive_corrector` has no effect because there is only one kind of chains.
+      'mala', 'hmc' or 'langevin' if energy='preconditioned', and training draws negatives
+      (objective='contrastive' or contrastive > 0). The option `contrastive_corrector` decides; but if
+      `mcmc_steps` is 0, the result is always 'langevin', as the chains have no steps.
+      'none' for all other configurations. With energy='paper', training has one kind of chains only, and
+      `contrastive_corrector` has no effect.
     """
     options = config.training
     contrasts = options.contrastive or options.objective == 'contrastive'

@@ -25,8 +25,8 @@ class Plan:
       method: 'posterior' runs chains on p(x_t | x_{t+1}, o), where x_t is the image with the noise of level
         t; it needs a model with energy='preconditioned'. 'replace' overwrites the observed part of the image
         after each level; it works with all energies.
-      effort: number and size of the chain steps, and how often each level is sampled (`rounds`). 'replace'
-        uses `rounds` only.
+      effort: an `Effort`: number and size of the chain steps, and how often each level is sampled (its
+        attribute `rounds`). 'replace' uses `rounds` only.
       num_levels: number of noise levels that 'posterior' visits; 0: the levels that `EnergyModel.sample`
         visits. A number above 0 needs a model that was trained with levels='continuous'.
 
@@ -81,7 +81,7 @@ def solve(
     Args:
       model: an `EnergyModel`.
       observation: the operator H, the observations o of B images, and the standard deviation of the noise.
-      plan: method, effort and number of noise levels, a `Plan`.
+      plan: the method, its effort (how many steps to take) and the number of noise levels, a `Plan`.
       seed: random seed, int32 [2].
       first: index of the first image; image i depends only on (seed, first + i) and its observation.
       weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).

@@ -23,8 +23,9 @@ def steps_at(config: Any, walk: Schedule) -> Callable[[tf.Tensor], int | tf.Tens
 
     Returns:
       A callable that maps the level of each image, an index into `walk`, int32 [B], to the number of steps,
-      int32 [B]. If sampling runs no chains, the callable returns what the sampler must do instead. The int 0
-      means: draw from a normal approximation. None means: take the proposed start of a chain as the result.
+      int32 [B]. If all levels have 0 steps, sampling runs no chains, and the callable returns 0 or None. The
+      int 0 means: draw each image from a normal approximation of its distribution (option proposal='x_next').
+      None means: take the point where its chain would start (proposal='tweedie').
 
     Examples:
       >>> from drl_tf.config.config import Config

@@ -16,7 +16,7 @@ def points(name: str, seed: int, batch: int, count: int) -> np.ndarray:
     """Draws a batch of random points from a toy density in the plane; nearly all lie in [-1, 1]^2.
 
     Args:
-      name: name of the density, such as 'toy_two_moons'; a key of `SETS`.
+      name: name of the density: 'toy_checkerboard', 'toy_8gaussians', 'toy_two_moons' or 'toy_swiss_roll'.
       seed: int, at least 0.
       batch: number of the batch, at least 0; each number gives newly drawn points.
       count: number of points.

@@ -1,7 +1,6 @@
-"""Messages between the workers of a run.
+"""Messages between the workers of a run, of which only the first, the chief, writes files.
 
-All workers run the same code; only the first worker, the chief, writes files. All workers must call the
-functions here at the same point of the program. With a single worker, these functions do nothing special.
+All workers must call these functions at the same point. With a single worker, they do nothing special.
 """
 
 import contextlib
@@ -32,7 +31,7 @@ _by_itself: list[bool] = []
 
 
 def count() -> int:
-    """Returns how many workers run together now: 1 while the chief works alone (in `by_chief`), else all."""
+    """Returns how many workers run together: 1 inside a function that `by_chief` calls, else all workers."""
     is_shared = isinstance(devices.strategy(), tf.distribute.MultiWorkerMirroredStrategy)
     return cluster.workers().count if is_shared and not _by_itself else 1
 
@@ -109,12 +108,15 @@ def _alone(is_alone: bool) -> Iterator[None]:
 
 
 def together() -> contextlib.AbstractContextManager[None]:
-    """Context manager for the chief inside `by_chief`: within its block, messages reach all workers again."""
+    """Context manager: lets the chief exchange messages with all workers, although `by_chief` runs it alone.
+
+    Within the block, the other workers must call the same functions of this module.
+    """
     return _alone(False)
 
 
 def told_array(array: np.ndarray | None) -> np.ndarray | None:
-    """Returns the chief's `array`, uint8 or None, on all workers; the other workers must pass None."""
+    """Returns on every worker the `array` that the chief passes, uint8 or None; the others pass None."""
     shape = exchange(None if array is None else array.shape)[0]
     if shape is None:
         return None
@@ -126,12 +128,12 @@ def told_array(array: np.ndarray | None) -> np.ndarray | None:
 
 
 def stacked(array: np.ndarray) -> np.ndarray:
-    """Joins the arrays of all workers, float32 [n, ...] of one shape, along axis 0; all get the result."""
+    """Joins the arrays of all workers, float32 [n, ...], to float32 [workers * n, ...] on every worker."""
     return _rows(np.ravel(array)).reshape([-1, *array.shape[1:]])
 
 
 def told_by_chief(function: Callable[[], Any]) -> Any:
-    """Calls a function on the chief only; all workers call this, and get the result, a JSON value."""
+    """Calls a function on the chief only, and returns its result, a JSON value, on every worker."""
     result = by_chief(function)
     return exchange(result)[0] if count() > 1 else result
 
@@ -139,8 +141,7 @@ def told_by_chief(function: Callable[[], Any]) -> Any:
 class OnChief:
     """A proxy, on all workers, of an object that exists on the chief only.
 
-    All workers must call a method together. The chief runs the method, and all workers get its result, a JSON
-    value, or an error.
+    All workers must call a method together; the chief runs it, and all get its result (JSON) or an error.
 
     Args:
       make: callable without arguments that makes the object; it runs on the chief.
@@ -158,7 +159,7 @@ class OnChief:
 
 
 def chief_first(function: Callable[[], Any]) -> None:
-    """Calls a function on the chief, and then on the other workers, which find the files that it wrote."""
+    """Calls a function on all workers: first on the chief, so that the others find the files it writes."""
     by_chief(function)
     everywhere(lambda: is_chief() or function())
 
@@ -167,7 +168,7 @@ def check_alike(*groups: dict[str, Any]) -> None:
     """Checks that all workers have the same options, except for `data_dir` and `manual_dir`.
 
     Args:
-      groups: dicts of options, {name: JSON value}; a value may be a dict of options, but not of dicts.
+      groups: dicts of options, {name: JSON value}. A value may be a dict of options, without further dicts.
 
     Raises:
       UserError: a worker has other options than the chief.
@@ -232,7 +233,7 @@ def held(directory: str, flag: str = '--workdir') -> Iterator[None]:
 
 @contextlib.contextmanager
 def entered_by_chief(context: contextlib.AbstractContextManager) -> Iterator[Any]:
-    """Context manager: the chief enters `context`, and yields its value; the other workers yield None."""
+    """Context manager: enters `context` on the chief only. `as` gives its value there, None elsewhere."""
     with contextlib.ExitStack() as stack:
         yield by_chief(lambda: stack.enter_context(context))
 
@@ -247,7 +248,7 @@ def _check_seen(directory: str, flag: str) -> None:
 
 
 def of_each(strategy: tf.distribute.Strategy, values: Sequence[Any]) -> Any:
-    """Makes an argument for `strategy.run`: replica i of this process gets the tensor `values[i]`."""
+    """Returns an argument for `strategy.run`: on replica i of this process, it is the tensor `values[i]`."""
     tensors = [tf.convert_to_tensor(value) for value in values]
     return strategy.experimental_distribute_values_from_function(
         lambda context: tensors[context.replica_id_in_sync_group % len(tensors)]
@@ -255,7 +256,7 @@ def of_each(strategy: tf.distribute.Strategy, values: Sequence[Any]) -> Any:
 
 
 def gathered(strategy: tf.distribute.Strategy, values: Any) -> np.ndarray:
-    """Joins a result of `strategy.run`, a tensor [n, ...] per replica, along axis 0; all workers get it."""
+    """Joins `values`, the replicas' tensors [n, ...] from `strategy.run`, along axis 0, on every worker."""
     if count() == 1:
         return np.concatenate([part.numpy() for part in strategy.experimental_local_results(values)])
     return _gathered(values).numpy()
@@ -281,7 +282,7 @@ def _reason(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def as_one_run() -> Iterator[None]:
-    """Context manager: only the chief prints to stdout, and a lost worker or TPU raises `WorkerLost`."""
+    """Context manager: only the chief prints to stdout. If a worker or TPU is lost, raises `WorkerLost`."""
     try:
         with (
             open(os.devnull, 'w', encoding='utf-8') as sink,

@@ -72,8 +72,9 @@ def log_prob_at(
       models: the models a and b, both trained with --energy=preconditioned. The noise levels are those that
         model a visits in sampling, numbered from 0, the lowest, to T.
       expression: the expression as a syntax tree, from `expressions.parse`.
-      log_z: {atom: log Z at each of the T + 1 noise levels, float64 [T + 1]}, for each class and model in the
-        expression. A missing one has log Z = 0; {} does for an expression without | (or).
+      log_z: {atom: log Z at each of the T + 1 noise levels, float64 [T + 1]}; an atom is a class or model in
+        the expression. For a missing atom, log Z counts as 0. {} is enough for an expression without | (or):
+        there, log Z only adds a constant at each level.
       weights: 'ema' (averages) or 'raw'.
 
     Returns:

@@ -15,15 +15,16 @@ _TITLES = {'fid': 'FID', 'kid': 'KID', 'inception_score': 'Inception score'}
 
 
 def figures(evaluator: Evaluator, result: Mapping[str, Any]) -> dict[str, str]:
-    """Formats the main scores, such as Fréchet distance, precision and recall, as lines to print.
+    """Formats the main scores, such as Fréchet distance, precision and recall, for printing.
 
     Args:
       evaluator: the evaluator that computed the scores.
       result: the scores, {name: value}, from `Evaluator.score`, or averaged by `over_seeds`.
 
     Returns:
-      {label: text}, such as {'precision': '0.71'}. Scores that are missing from `result` are left out. The
-      last line, 'against', describes the real images.
+      {label: text}, such as {'precision': '0.71'}, with an entry for each line to print. Scores that are
+      missing from `result` are left out. The last entry, 'against', describes the real images with which the
+      samples were compared.
     """
     frechet, kernel, classifier = scoring.names(evaluator.extractor).values()
     titles = {
@@ -68,8 +69,9 @@ def over_seeds(seeds: Sequence[int], results: Sequence[dict[str, Any]]) -> dict[
       results: for each seed, the scores {name: value} from `Evaluator.score`.
 
     Returns:
-      {name: value}. For a single seed: its scores, and 'seed'. For several: the mean of each score that is a
-      float; the first seed's value of all others, such as the number of samples; and these entries:
+      {name: value}. For a single seed: its scores, and 'seed'. For several seeds: the mean of each score that
+      is a float. A value of another type, such as the number of samples, is that of the first seed. These
+      entries are added:
 
       - 'seeds': the seeds.
       - 'deviation': {name: standard deviation over the seeds}, for each score that is a float.

@@ -93,8 +93,8 @@ def negative_logs(
 
       - 'density': minus the log density of x_0, the image with the noise of level 0. The density is per grey
         level: pixels count from 0 to 255, not from -1 to 1.
-      - 'discrete': an estimate for the grey levels without noise. With log Z_0 added, its expectation over
-        the noise is an upper bound of minus their log likelihood.
+      - 'discrete': an estimate of minus the log likelihood of the grey levels u of the image without noise.
+        With log Z_0 added, its expectation over the noise is an upper bound of this number.
     """
     D = math.prod(image_shape)
     log_density = images['F'] + D * math.log(schedule.m[0])
@@ -126,7 +126,7 @@ def bits_per_dim(
       image_shape: [H, W, C].
       images: {'F': F, 'log_q': log q, 'log_P': log P} for N images, a result of `terms_of_images`.
       forward: estimate of log Z_0 by chains annealed from N(0, I) to level 0, a lower bound.
-      reverse: estimate of -log Z_0 by chains annealed from samples of level 0 to N(0, I).
+      reverse: estimate of -log Z_0 by chains annealed from samples of level 0 to N(0, I), a lower bound too.
 
     Returns:
       A dict with these entries. Names with '_low' use the lower bound of log Z_0, from the forward chains;
@@ -138,11 +138,12 @@ def bits_per_dim(
         (log q(x_0 | u) - log p(x_0) - log P(u | x_0)) / (D ln 2). With the true log Z_0, this would be an
         upper bound of the bits per dimension of u.
       - 'log_z_low', 'log_z_high': the estimates of log Z_0.
-      - '.._error', for each entry above: its standard error, which covers log Z_0 and the mean over images;
-        None if the effective sample size of the chains is below 5: the error of log Z_0 is then unknown.
-      - '.._mean_log', for each of these six entries: its value with another bound of log Z_0, the mean of the
-        log importance weights of the chains instead of the log of their mean. This bound is looser.
-      - '.._mean_log_error', for the same entries: the standard error of '.._mean_log', which is reliable.
+      - '<name>_error', for each name above, such as 'log_z_low_error': the standard error of that entry, from
+        the error of log Z_0 and, except for log Z_0 itself, the spread over images. It is None if the
+        effective sample size of the chains is below 5, as the error of log Z_0 is unknown then.
+      - '<name>_mean_log', for each of the six names: that entry, computed with another bound of log Z_0. This
+        looser bound is the mean of the log importance weights of the chains, not the log of their mean.
+      - '<name>_mean_log_error': the standard error of '<name>_mean_log'. It is always known.
       - 'D', 'num_images', 'effective_sample_size_low', 'effective_sample_size_high' (of the chains), and
         'noise_floor', the entropy of the noise of level 0 in bits per dimension.
     """

@@ -45,10 +45,11 @@ class Bridges:
         return len(self.level) - 1
 
     def density_of(self, density_at: Callable[[tf.Tensor], LogDensity]) -> Callable[[tf.Tensor], LogDensity]:
-        """Returns a callable that maps k, int32 [], to the log of density k, for `annealing.Annealer`.
+        """Returns a callable that maps an index k to the log of density k, up to a constant.
 
-        The log density of k maps y, float32 [n, H, W, C], to float32 [n]. It gives points outside the box
-        |y|_inf <= 6 the value of their mirror image inside.
+        It is the argument of `annealing.Annealer`, which moves chains from one density to the next. k is
+        int32 []. The log of density k is a callable that maps y, float32 [n, H, W, C], to float32 [n]. At a
+        point outside the box |y|_inf <= 6, it has the value of the point's mirror image inside the box.
 
         Args:
           density_at: callable that maps a noise level t, int32 [1], to a callable that maps y, float32
@@ -114,9 +115,9 @@ def spaced(schedule: Schedule, num_steps: int) -> Bridges:
 def mirrored(y: tf.Tensor) -> tf.Tensor:
     """Reflects points at the walls of the box |y|_inf <= 6 until they lie inside.
 
-    This lets chains sample a function log_density within the box. A chain whose log density is
-    log_density(mirrored(y)) may leave the box. If y are its states, mirrored(y) are samples of log_density,
-    restricted to the box.
+    With it, a chain can sample a density p restricted to the box. Give the chain the log density
+    log p(mirrored(y)). Its states y may leave the box, but the points mirrored(y) are samples of the
+    restricted p.
 
     Args:
       y: float32, of any shape.

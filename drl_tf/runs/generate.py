@@ -28,8 +28,9 @@ def generate(
 ) -> dict[str, str] | None:
     """Draws samples of a trained model, and writes them to files.
 
-    One PNG shows a grid of samples, another the noisy images on the way to some of them. Files that exist
-    already are kept.
+    One PNG shows a grid of samples, another the noisy images on the way to some of them. After an interrupted
+    call, only the missing samples are drawn. If an earlier call has written all files from the same
+    checkpoint, nothing is drawn.
 
     Args:
       config: the configuration to sample with.
@@ -39,8 +40,8 @@ def generate(
       save_images: whether to write each image as a PNG file too.
 
     Returns:
-      Lines to print, {label: text}: paths of the files, and statistics of the chains. Workers other than
-      the chief get None, unless all files existed before.
+      Lines to print, {label: text}: paths of the files, and statistics of the chains. If any file was
+      missing, only the chief (the first worker) gets them, and the other workers get None.
 
     Raises:
       UserError: there is no undamaged checkpoint, a class does not exist, or the samples are not finite.

@@ -45,7 +45,10 @@ class Scores:
 
     @property
     def scoring_energy(self) -> np.ndarray:
-        """The energy of each image in nats at `scoring_level`, by which to compare images, float64 [n]."""
+        """The energy of each image at the noise level `scoring_level`, in nats, float64 [n].
+
+        Compare images by this energy: the higher it is, the less likely is the image.
+        """
         return self.energy[:, np.searchsorted(self.levels, self.scoring_level)].astype(np.float64)
 
     @property

@@ -109,7 +109,8 @@ def found(preset: str) -> str:
 def is_preset(path: str) -> bool:
     """Returns whether a path is a `.keras` file or the directory of a preset.
 
-    A directory counts as a preset if its `config.json` names a Keras class, as `registered_name`.
+    A directory counts as a preset if its `config.json` has the entry `registered_name`, in which Keras
+    stores the name of the model's class.
     """
     if path.endswith(KERAS_FILE) and os.path.isfile(path):
         return True

@@ -1,4 +1,4 @@
-"""Runs programs that `drl_tf.tools.lower` wrote with JAX: checks their results, and measures their speed.
+"""Runs with JAX the programs that `drl_tf.tools.lower` wrote: checks results, and measures the speed.
 
     python run_lowered.py FILE.npz ... [--matmul=tf32] [--steps=20] [--results=FILE.jsonl]
 
@@ -204,7 +204,7 @@ def _differences(program: _Program) -> dict[str, float]:
 
 
 def probes(size: int) -> np.ndarray:
-    """Returns the indices of the elements to compare: all `size` elements, or 1,000 random ones if more.
+    """Returns indices of elements to compare: all indices up to a `size` of 1,000, else 1,000 random ones.
 
     The random choice depends on `size` alone.
 

@@ -22,7 +22,14 @@ def _number(value: float) -> float | None:
 
 
 def numbers(logs: Mapping[str, float]) -> dict[str, float | None]:
-    """Converts logged values, {name: number}, for JSON, which lacks NaN and infinities: they become None."""
+    """Replaces NaN and infinities, which JSON lacks, by None in the values that are logged.
+
+    Args:
+      logs: {name of a value: number}.
+
+    Returns:
+      {name of a value: number or None}.
+    """
     return {name: _number(value) for name, value in logs.items()}
 
 

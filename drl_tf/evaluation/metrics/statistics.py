@@ -196,11 +196,11 @@ def summarise(
       part: a file for intermediate results, from which an interrupted call continues; None: no file.
 
     Returns:
-      The statistics; and the logits of all images, float32 [N, classes]; None without `classify` or logits.
+      A pair: the statistics; and the logits of all N images, float32 [N, classes]. The logits are None if
+      `classify` is False, or the network has none.
 
     Raises:
-      UserError: there are fewer than 2 images, a feature is not finite, or the images have changed since an
-        interruption.
+      UserError: under 2 images; a feature is not finite; or the images changed after an interruption.
     """
     what = [images, extractor.name, extractor.weights_hash, extractor.resize, keep, classify]
     seen = _Pass(part, what, keep)
