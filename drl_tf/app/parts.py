@@ -155,11 +155,14 @@ def seed() -> gr.Number:
 
 
 def picture(label: str, name: str) -> gr.Image:
-    """Adds a place that shows a picture.
+    """Adds a component to the page that shows a picture, such as the result of some work.
 
     Args:
-      label: its description.
-      name: its HTML id.
+      label: description of the picture.
+      name: HTML id of the component.
+
+    Returns:
+      The component, an output for `App.run`. Its value is a PIL image.
     """
     return gr.Image(
         label=label,

@@ -8,14 +8,15 @@ from drl_tf.experiments import set_names
 
 
 def check_configuration(command: Command, config: Config) -> None:
-    """Checks that the modes `score` and `ood` can work with a model.
+    """Checks that the modes `score` and `ood` can work with a model; does nothing for other modes.
 
     Args:
-      command: the options that say what to do; other modes are not checked.
+      command: the options that say what to do: the modes, and the images to score.
       config: the configuration of the model.
 
     Raises:
-      UserError: the model cannot score images, or an input is missing.
+      UserError: the model cannot score images; or the images or the background model, which `ood` compares
+        with the model, are missing or do not fit.
     """
     for mode in ('score', 'ood'):
         if mode in command.mode:

@@ -117,7 +117,7 @@ def bennett(forward: np.ndarray, reverse: np.ndarray) -> float:
 
 
 def bridged(forward: np.ndarray, reverse: np.ndarray) -> Estimate:
-    """Estimates log Z at each of N noise levels, by Bennett's acceptance ratio between neighbours.
+    """Estimates log Z at each of N noise levels, by Bennett's acceptance ratio of neighbouring levels.
 
     F(x; i) is the log density of x at noise level i, without its normalising constant Z_i.
 

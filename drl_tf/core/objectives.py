@@ -54,8 +54,8 @@ def denoising(
         s_{t+1}^2 / 2 |(A_{t+1} x - x_{t+1}) / S_{t+1}^2 - grad F|^2 + D (m_t S_t / S_{t+1})^2 / 2
 
     Args:
-      schedule: the noise levels, a `Schedule` whose attribute `conditional` is 1 at all levels, so that
-        m_t = a_{t+1}.
+      schedule: the noise levels, a `Schedule` whose attribute `conditional` is 1 at all levels. Then m_t is
+        the factor of x_t in x_{t+1}.
       log_density: callable that maps y, float32 [B, H, W, C], to F(y, t) at the level of each image,
         float32 [B]. It must have second derivatives.
       x: clean images, float32 [B, H, W, C].

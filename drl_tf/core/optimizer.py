@@ -20,7 +20,7 @@ class SummedAdam(keras.optimizers.Adam):
         return grads_and_vars
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
-        """Takes one Adam step.
+        """Takes one Adam step: updates the variables in place, and returns None.
 
         Args:
           grads: the summed gradients, one tensor per variable.

@@ -49,10 +49,11 @@ def largest(acceptance_of: Callable[[float], float], target: float) -> float:
 def steps(model: Any, weights: str = 'ema', walk: Schedule | None = None) -> tf.Tensor | None:
     """Returns q_t, the relative step size of a model's chains at each noise level t.
 
-    `correctors.step_sizes` turns q_t into the step size of a chain. If the option `corrector_step` is above
-    0, all q_t have this value. Otherwise, for the correctors 'mala' and 'hmc', a pilot run samples 32 images.
-    At each level, it takes the largest q_t whose mean acceptance probability reaches
-    `correctors.TARGET_ACCEPTANCE`. The pilot run costs about as much as sampling 200 images.
+    The function `correctors.step_sizes` turns q_t into the step size of a chain. If the option
+    `corrector_step` is above 0, all q_t have this value. Otherwise, for the correctors 'mala' and 'hmc', a
+    pilot run samples 32 images. At each level with chains, it takes the largest q_t whose mean acceptance
+    probability reaches the corrector's target in the dict `correctors.TARGET_ACCEPTANCE`. At other levels,
+    q_t is 1. The pilot run costs about as much as sampling 200 images.
 
     Args:
       model: an `EnergyModel`.
@@ -60,8 +61,8 @@ def steps(model: Any, weights: str = 'ema', walk: Schedule | None = None) -> tf.
       walk: the noise levels that sampling visits, a `Schedule`; None: `model.walk`.
 
     Returns:
-      q_t, float32 [T]; 1 at levels without chains. None if the model has no chains, or has Langevin chains
-      with the step sizes of the schedule.
+      q_t, float32 [T]. None if the model has no chains, or has Langevin chains with the step sizes of the
+      schedule.
 
     Examples:
       >>> from drl_tf.config.config import Config

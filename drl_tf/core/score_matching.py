@@ -24,7 +24,7 @@ class ScoreMatching(RecoveryLikelihood):
 
     All noise levels x_0..x_T of the schedule have an energy. Score matching leaves one additive constant of
     the log density open at each level. The options `time_score` and `level_classification` add losses that
-    fit these constants; `objectives` has functions of the same names.
+    fit these constants; the module `objectives` has functions of the same names.
 
     Args:
       config: the configuration of the model, a `config.Config` with energy='preconditioned'.
@@ -53,10 +53,10 @@ class ScoreMatching(RecoveryLikelihood):
         return [name for name in _LOSSES_OF_HEIGHTS if getattr(self.config.training, name)]
 
     def draw_levels(self, seed: Seed) -> tuple[tf.Tensor, tf.Tensor]:
-        """Draws a noise level for each image of the batch of all replicas, evenly spread over the levels.
+        """Draws a noise level for each of the B images in the batch of all replicas.
 
-        With the option levels='walk', these are the T + 1 levels of the schedule. With levels='continuous',
-        they are any levels between the lowest and the highest.
+        The B levels are evenly spread. With the option levels='walk', each is one of the T + 1 levels of the
+        schedule. With levels='continuous', each is any level between the lowest and the highest.
 
         Args:
           seed: random seed of the training step, int32 [2].
@@ -76,14 +76,14 @@ class ScoreMatching(RecoveryLikelihood):
         return tf.searchsorted(between, angle), angle
 
     def losses_and_gradients(self, batch: Batch) -> LossesAndGradients:
-        """Computes the loss of score matching and its gradients.
+        """Computes the loss of score matching, with the losses that options add, and its gradients.
 
         Args:
           batch: some of this replica's training images, with their noise levels.
 
         Returns:
           {'loss': (loss, gradients)}. loss: the sum over `batch` divided by the global batch size,
-          float32 []. gradients: one tensor for each trainable variable of `network`.
+          float32 []. gradients: one tensor for each trainable variable of the model's attribute `network`.
         """
         options = self.config.training
         eps = batch.noise(noise.FORWARD, 0)

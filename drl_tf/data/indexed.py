@@ -43,9 +43,9 @@ class Split:
 
     @property
     def labels(self) -> np.ndarray:
-        """The class of each image from 0, or -1 for no class, int32 [N].
+        """The class of each image from 0, or -1 for an image without a class, int32 [N].
 
-        If the model or the data have no classes, all entries are 0.
+        All entries are 0 if the data have no classes, or if the option `num_classes` is 0.
         """
         if not self.data.num_classes or self.pictures.labels is None:
             return np.zeros(len(self), np.int32)
@@ -96,6 +96,9 @@ def load(data: config.Data, split: str) -> Split:
       data: options of the dataset; `dataset_table.resolve` has filled in its image size, channels and number
         of classes.
       split: 'train' or 'test'.
+
+    Returns:
+      A `Split`, which gives the images in batches or by index, their classes, and their number.
 
     Raises:
       UserError: the data are missing or damaged, no picture is usable, or the number of classes differs from

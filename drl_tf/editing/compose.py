@@ -127,8 +127,9 @@ def drawn(
 
     Args:
       model: a model that was trained with --energy=preconditioned, on classes.
-      expression: the expression as a syntax tree, from `expressions.parse`.
-      heights: {class: log Z at each noise level} for each class in the expression, from `class_heights`.
+      expression: the expression as a syntax tree, which the function `expressions.parse` returns.
+      heights: {class: log Z at each noise level} for each class in the expression, as the function
+        `class_heights` returns it.
       count: number of images.
       weights: 'ema' (averages) or 'raw'.
       seed: 0 to 2^31 - 1; None: the option `seed` of the model's configuration.
@@ -150,8 +151,8 @@ def draws(model: EnergyModel, log_prob_at: LogProbAt, count: int, weights: str, 
         log_prob_at(levels)(images): `levels` are the noise levels of B images, int32 [B], from 0 to T, and
         `images` are the noisy images, float32 [B, H, W, C]. The result is float32 [B].
       count: number of images.
-      weights: 'ema' (averages) or 'raw': the weights with which `log_prob_at` evaluates the model. Of the
-        network with these weights, the sampler uses only the standard deviation of the training images.
+      weights: 'ema' (averages) or 'raw': the weights with which `log_prob_at` evaluates the model. The
+        sampler reads only one number from this network: the standard deviation of the training images.
       seed: 0 to 2^31 - 1.
 
     Returns:

@@ -55,7 +55,8 @@ def likelihood(
       step: training step of the checkpoint; None: the newest.
 
     Returns:
-      Lines to print, {label: text}.
+      Lines to print, {label: text}: the bounds, log Z_0 from both directions, figures on how well the chains
+      ran, notes on the limits of the result, and the path of the JSON file.
 
     Raises:
       UserError: there is no undamaged checkpoint, the energies are not finite, or another process computes

@@ -101,8 +101,9 @@ class Partition:
           advance: callable that shows progress; it gets the number of transitions since its last call.
 
         Returns:
-          A `Side`. Its `estimate` holds the estimate of log Z_0 (`log_mean`), too low in expectation, and its
-          standard error. `acceptance` and `near_wall` tell how well the chains ran.
+          A `Side`. Its `estimate.log_mean` estimates log Z_0, and is too low in expectation;
+          `estimate.standard_error` is the standard error. `acceptance` and `near_wall` tell how well the
+          chains ran.
         """
 
         def start(first: int, count: int) -> tf.Tensor:
@@ -121,9 +122,9 @@ class Partition:
           advance: callable that shows progress; it gets the number of transitions since its last call.
 
         Returns:
-          A `Side`. Its `estimate` holds the estimate of -log Z_0 (`log_mean`) and its standard error. If the
-          samples are exact, -`log_mean` is above log Z_0 in expectation. `acceptance` and `near_wall` tell
-          how well the chains ran.
+          A `Side`. Its `estimate.log_mean` estimates -log Z_0, and is too low in expectation if the samples
+          are exact; `estimate.standard_error` is the standard error. `acceptance` and `near_wall` tell how
+          well the chains ran.
         """
         return self._side('reverse', _REVERSE, long_run, samples, advance)
 
@@ -206,7 +207,8 @@ class Side:
     """The result of chains annealed in one direction, from N(0, I) to level 0 or back.
 
     Attributes:
-      estimate: estimate of log(Z of the last density / Z of the first density).
+      estimate: estimate of log(Z of the last density / Z of the first density), where Z is the normalising
+        constant. Its attribute `log_mean` is the value, and `standard_error` the error of the value.
       acceptance: mean acceptance probability of each transition, float64 [transitions].
       near_wall: share of the states at level 0 with a coordinate within 5 % of the walls of the box
         |y|_inf <= 6.

@@ -83,15 +83,19 @@ def start(config: Config) -> list[Setting]:
 def neighbours(config: Config, setting: Setting, moved: Sequence[float] | None = None) -> list[Setting]:
     """Returns settings of similar samplers, each with one change.
 
-    A change concerns one option, or K, the number of chain steps, at one noise level. Changes of K at single
-    levels come last in the list. They lower K first at the levels where chains move least, and raise it first
-    where chains move most.
+    A change moves one option to another value, together with the options that depend on it. K, the number of
+    chain steps, can change at all noise levels or at a single one. Changes at a single level come last in the
+    list. They lower K first at the levels where chains move least, and raise it first where chains move most.
 
     Args:
       config: the configuration of the run.
       setting: the setting to change, {option of the sampler: value}.
       moved: distance that the chains of `setting` move at each noise level, divided by the standard deviation
-        of the noise of the level, float [T]. None: not known; levels then come in order.
+        of the noise of the level, float [T]. None: not known; K is then lowered first at the lowest level,
+        and raised first at the highest.
+
+    Returns:
+      Settings like `setting`, each once. Those that the configuration refuses are left out.
     """
     here = config.replace(**setting)
     changes: Iterable[Setting]

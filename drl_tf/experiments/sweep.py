@@ -57,11 +57,11 @@ class Scored:
     """Samples that were drawn and scored.
 
     Attributes:
-      request: what was drawn; its step is that of the checkpoint.
+      request: what was drawn, a `SampleRequest`. Its attribute `step` is the step of the checkpoint.
       directory: directory of the samples.
-      gradients: number of gradients of the energy per sample. Guidance, which doubles it, and the pilot run,
-        which finds step sizes, are not counted.
-      scores: the scores, such as the Fréchet distance, {name: value}.
+      gradients: number of gradients of the energy per sample. It leaves out guidance, which doubles the
+        number, and the pilot run, which finds step sizes.
+      scores: the scores, such as the Fréchet distance, {name: value}; None on workers other than the first.
     """
 
     request: SampleRequest
@@ -73,6 +73,10 @@ class Scored:
 def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[str, str] | None:
     """Scores samples for several numbers of Langevin steps, or of noise levels for models without chains.
 
+    With chains, the function `steps_of_level` chooses the numbers, so that an image needs about 18, 30, 48,
+    90 and 180 gradients of the energy. Without chains, these are the numbers of noise levels, as far as the
+    model has so many; the number of all its levels is tried too.
+
     If chains make K steps at each noise level in place of the K_0 steps of training, the step size is
     multiplied by sqrt(K_0 / K), so that the total time of a chain stays the same. Step sizes relative to the
     curvature of the log density stay as they are: those of MALA and HMC, and those set by `corrector_step`.
@@ -80,10 +84,11 @@ def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[st
     Args:
       config: the configuration.
       workdir: the run's directory.
-      request: what to draw for each row of the table.
+      request: what to draw for each number.
 
     Returns:
-      Paths of the files written, {label: path}; None on workers other than the first.
+      {label: path} of a table (CSV), a plot (PNG), and the directory with pictures of samples. None on
+      workers other than the first.
 
     Raises:
       UserError: the feature extractor does not fit the images, or there is no undamaged checkpoint.
@@ -107,13 +112,16 @@ def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[st
 
 
 def steps_of_level(levels: int) -> list[int]:
-    """Returns the numbers of Langevin steps at each noise level that --mode=sweep_steps tries.
+    """Returns the numbers K that --mode=sweep_steps tries: K Langevin steps at each noise level.
 
-    They are chosen to need about 18, 30, 48, 90 and 180 gradients per image. Each number is at least one more
-    than the one before, so more gradients are needed if there are many levels.
+    An image needs K gradients per level. The numbers are chosen so that an image needs about 18, 30, 48, 90
+    and 180 gradients. Each K is at least one more than the one before, so many levels need more gradients.
 
     Args:
       levels: the number of noise levels.
+
+    Returns:
+      Five numbers K, ascending, at least 1.
     """
     steps = [0]
     for evaluations in EVALUATIONS:
@@ -142,7 +150,8 @@ def sweep_guidance(config: Config, workdir: str, request: SampleRequest) -> dict
       request: what to draw for each weight.
 
     Returns:
-      Paths of the files written, {label: path}; None on workers other than the first.
+      {label: path} of a table (CSV), a plot (PNG), and the directory with pictures of samples. None on
+      workers other than the first.
 
     Raises:
       UserError: the model has no classes, the feature extractor does not fit the images, or there is no
@@ -166,7 +175,8 @@ def score_variants(
       request: what to draw for each value.
 
     Returns:
-      Paths of the files written, {label: path}; None on workers other than the first.
+      {label: path} of a table (CSV), a plot (PNG), and the directory with pictures of samples. None on
+      workers other than the first.
     """
     directory = os.path.join(workdir, f'sweep_{swept.mode}')
     parts = os.path.join(directory, 'parts')
@@ -211,10 +221,10 @@ def scored(
       request: what to draw; the guidance is that of `config`, not of `request`.
       evaluator: compares the samples with real images.
       place: callable that maps the request, with the step of the checkpoint and the guidance filled in, to
-        the directory of the samples. Samples that it holds already are not drawn again.
+        the directory of the samples. Samples already in this directory are not drawn again.
 
     Returns:
-      A `Scored`: the scores, the directory of the samples, and how many gradients they need.
+      A `Scored`: the scores, the directory of the samples, and the number of gradients per sample.
 
     Raises:
       UserError: there is no undamaged checkpoint, or the samples are not finite.

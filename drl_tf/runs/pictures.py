@@ -236,7 +236,10 @@ def progress_bar(
 
 
 def in_whole_steps(bar: tqdm.tqdm) -> Callable[[float], None]:
-    """Returns a function that advances a progress bar by any float; the bar shows whole numbers."""
+    """Returns a function that advances a progress bar that shows whole numbers only.
+
+    The function takes the amount to add, a float. Fractions add up until they reach a whole number.
+    """
     reached = bar.n
 
     def move(amount: float) -> None:

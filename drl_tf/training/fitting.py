@@ -32,7 +32,8 @@ class Fitting:
         'device' (of training). `serving.provenance.BEGINNING` has the values for new weights.
 
     Attributes:
-      recipe: the training options in the configuration of the model, as they were before the first call.
+      recipe: the training options, `model.config.training`, from before the first call of `fit`. `fit`
+        changes the batch size and the learning rate in `model.config`.
     """
 
     def __init__(self, model: RecoveryLikelihood, step: int, beginning: Mapping[str, Any]):
@@ -45,28 +46,33 @@ class Fitting:
 
     @property
     def step(self) -> int:
-        """Number of training steps done so far; it also counts up while `fit` runs."""
+        """Number of training steps done so far; it also counts up while `fit` runs.
+
+        It includes the argument `step` of the constructor, the steps from before the first call of `fit`.
+        """
         return self._step + self._taken
 
     @property
     def beginning(self) -> dict[str, Any]:
-        """Where the weights come from: the dict given to the constructor, with two entries kept up to date.
+        """Where the weights come from: the constructor's argument `beginning`, brought up to date.
 
-        - 'fitted_steps': the number of steps that `fit` has done so far; it also counts up while `fit` runs.
-        - 'heights': a dict of constants that turn energies into log p; its entry 'log_z' has the logarithm
-          log Z of the normalizing constant of each noise level. None if log Z is unknown, or once `fit` has
-          changed the weights.
+        It is a new dict. 'origin', 'seconds' and 'device' are those of the argument. Two entries change:
+
+        - 'fitted_steps': the number of steps that `fit` has done so far, those in the argument included. It
+          also counts up while `fit` runs.
+        - 'heights': a dict of constants that turn energies into log p. Its entry 'log_z' is log Z, the log of
+          the normalizing constant, of each noise level. 'heights' is None if the constants are unknown, or
+          once `fit` has changed the weights.
         """
         fitted = self._beginning['fitted_steps'] + self._taken
         heights = None if self._taken else self._beginning['heights']
         return {**self._beginning, 'fitted_steps': fitted, 'heights': heights}
 
     def forget_heights(self) -> None:
-        """Sets `beginning['heights']`, which holds log Z of each noise level, to None.
+        """Sets `beginning['heights']` to None; call this after you replace the weights.
 
-        Z is the normalizing constant.
-
-        Call this after you replace the weights, because log Z is known for the former weights only.
+        'heights' holds log Z, the log of the normalizing constant, of each noise level. It is valid only for
+        the weights for which it was measured.
         """
         self._beginning['heights'] = None
 
@@ -121,7 +127,7 @@ class Fitting:
         """Trains the model on images with Keras `fit`.
 
         Args:
-          data: the images.
+          data: the checked images, a `GivenData`, which makes batches of them.
           batch_size: images per step, checked by the method `batch_size`.
           learning_rate: Adam's learning rate, checked by the method `learning_rate`.
           **options: arguments of Keras `fit`. `callbacks` (a list) and `steps_per_epoch` must be given;

@@ -181,7 +181,7 @@ class SpectralLayers(keras.layers.Layer):
 
     @contextlib.contextmanager
     def converged(self) -> Iterator[None]:
-        """Context manager: calls `converge_u` on entry, and on exit restores the vectors u from before."""
+        """Context manager: fits the vectors u to the kernels, as `converge_u` does; restores u on exit."""
         layers = self.normalised_layers()
         before = [tf.identity(layer.u.value) for layer in layers]
         self.converge_u()
