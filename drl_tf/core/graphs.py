@@ -16,10 +16,10 @@ def graph(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def train_function(model: Any, steps: int) -> Callable[[Iterator[Any]], dict[str, tf.Tensor]] | None:
-    """Returns the function that `fit` calls for each group of batches; None if `fit` can use Keras' own.
+    """Returns a function for `fit` to call on each group of batches; None: `fit` uses that of Keras.
 
-    Keras' own function fails on TPUs, with several workers, and on several replicas if one call takes several
-    steps. Keras' own is replaced on a single replica too if one call takes several steps.
+    Keras' function fails on TPUs, with several workers, and on several replicas if `steps` is above 1. In
+    the first two cases, and whenever `steps` is above 1, this returns a function in its place.
 
     Args:
       model: a compiled `RecoveryLikelihood`.

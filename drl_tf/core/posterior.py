@@ -84,8 +84,8 @@ class Posterior:
       log_prob_at: callable that takes the noise level of each image, 0 to T, int32 [B], and returns the log
         density of noisy images at these levels, a callable x -> log p(x), float32 [B].
       data_std: standard deviation of the training images.
-      observation: the observations o, and the operator that maps images to observations.
-      effort: number and size of the chain steps.
+      observation: an `Observation`: the observations o, and the operator that maps images to observations.
+      effort: an `Effort`: number and size of the chain steps.
       first: index of the first image; image i depends only on (seed, first + i) and its observation.
 
     Examples:

@@ -20,9 +20,9 @@ class Registered:
     """A dataset that the user has registered.
 
     Attributes:
-      spec: the description of the dataset.
-      function: the user's function. It is called with 'train' or 'test', and returns images, or a pair
-        (images, labels); or None if the data have no such split.
+      spec: a `DatasetSpec`, which describes the dataset, for instance its default image size.
+      function: the user's function. It is called with 'train' or 'test', and returns images or a pair
+        (images, labels). For 'test', it may return None.
     """
 
     spec: DatasetSpec

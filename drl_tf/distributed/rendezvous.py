@@ -60,7 +60,7 @@ def interruptible(what: str) -> Iterator[None]:
     """Context manager: within the block, the signals SIGTERM and SIGINT raise `Interrupted`.
 
     Args:
-      what: description of what the process waits for, for the message.
+      what: what the process waits for, such as 'the other workers'; the message of `Interrupted` names it.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:

@@ -74,9 +74,10 @@ class Plan:
     minutes: float
 
     def at(self, num_levels: int) -> Plan:
-        """Returns the plan for a model of T = `num_levels` noise levels.
+        """Returns a copy of the plan, with the `levels` to run for a model of T = `num_levels` levels.
 
-        Its `levels` are sorted, each once. If they were empty, they become 0, T // 3 and 2 T // 3.
+        They are the levels of this plan, sorted and without duplicates; if it has none, 0, T // 3 and
+        2 T // 3.
         """
         levels = self.levels or (0, num_levels // 3, 2 * num_levels // 3)
         return dataclasses.replace(self, levels=tuple(sorted(set(levels))))

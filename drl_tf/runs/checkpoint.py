@@ -42,7 +42,10 @@ def steps(workdir: str) -> list[int]:
 
 
 def newest_step(workdir: str) -> int | None:
-    """Returns the step of the exported model that a workdir uses, else of its newest checkpoint, or None."""
+    """Returns the training step of the newest checkpoint in a workdir; None if there is none.
+
+    If the workdir uses an exported model, the result is that model's step; None if it is damaged.
+    """
     source = exported.source(workdir)
     if source:
         return exported.step_of(source)
@@ -50,9 +53,9 @@ def newest_step(workdir: str) -> int | None:
 
 
 def fingerprint(workdir: str, step: int | None) -> str:
-    """Returns a SHA-256 that identifies the trained model in a workdir, or '' if there is none.
+    """Returns a SHA-256 of the exported model that a workdir uses, or else of the checkpoint at `step`.
 
-    The model is the exported model that the workdir uses; without one, the checkpoint at `step`.
+    The result is '' if there is neither. `step` may be None, which stands for no checkpoint.
     """
     source = exported.source(workdir) or (find(workdir, step) if step is not None else '')
     manifest = os.path.join(source, seal.MANIFEST)
@@ -63,7 +66,7 @@ def fingerprint(workdir: str, step: int | None) -> str:
 
 
 def best_step(workdir: str) -> int:
-    """Returns the step of the checkpoint with the best score; raises UserError if none was scored."""
+    """Returns the step of the checkpoint that --evaluate_every scored best; raises UserError without one."""
     best = best_score(workdir)
     if best is None:
         raise UserError(
@@ -73,9 +76,9 @@ def best_step(workdir: str) -> int:
 
 
 def best_score(workdir: str) -> dict[str, Any] | None:
-    """Returns step and scores of the best checkpoint, {'step': .., name of a score: ..}; None without one.
+    """Reads the record of the best checkpoint, `<workdir>/best/best.json`; None if there is none.
 
-    Raises UserError if the file that holds the scores, `<workdir>/best/best.json`, is damaged.
+    It has 'step', the score and what the score depends on. Raises UserError if the file is damaged.
     """
     path = os.path.join(workdir, _BEST, _BEST_SCORE)
     if not os.path.exists(path):
@@ -93,7 +96,7 @@ def keep_best(workdir: str, step: int, note: Mapping[str, Any]) -> None:
     Args:
       workdir: the run's directory.
       step: step of the checkpoint.
-      note: the scores of the checkpoint, {name: JSON value}.
+      note: its score and what the score depends on, {name: JSON value}; stored in `best/best.json`.
 
     Raises:
       UserError: the copy could not be written.
@@ -117,7 +120,7 @@ def keep_best(workdir: str, step: int, note: Mapping[str, Any]) -> None:
 
 
 def put_best_aside(workdir: str) -> str | None:
-    """Moves the files in `<workdir>/best/` to a new directory; returns its path, or None without files."""
+    """Moves the files in `best/` to a new directory; returns its path, or None if there were no files."""
     return put_aside(os.path.join(workdir, _BEST))
 
 
@@ -223,10 +226,10 @@ def _restore(model: RecoveryLikelihood, path: str) -> None:
 
 
 def changed_surroundings(workdir: str, step: int, deterministic: bool) -> list[str]:
-    """Compares this process with the process that wrote the checkpoint at `step`: hardware and software.
+    """Compares hardware and software of this process with those that wrote the checkpoint at `step`.
 
-    `deterministic` is this option of this process; it is compared too. Returns texts such as 'device TPU
-    here, CPU there': `here` is this process. [] if nothing differs, or the checkpoint has no such record.
+    `deterministic`, an option of this process, is compared too. Returns a text for each difference, such as
+    'device TPU here, CPU there' (a TPU in this process). A checkpoint without such a record gives [].
     """
     path = os.path.join(find(workdir, step), _SURROUNDINGS)
     if not os.path.exists(path):
@@ -238,7 +241,7 @@ def changed_surroundings(workdir: str, step: int, deterministic: bool) -> list[s
 
 
 def set_aside_after(workdir: str, step: int, reason: str) -> None:
-    """Renames checkpoints above `step` to `<reason>-<their step>`, such as `damaged-70`: no run uses them."""
+    """Hides checkpoints above `step` from the run: renames each to `<reason>-<its step>` (`damaged-70`)."""
     for unwanted in (present for present in steps(workdir) if present > step):
         aside = os.path.join(directory(workdir), f'{reason}-{unwanted}')
         shutil.rmtree(aside, ignore_errors=True)
@@ -261,9 +264,6 @@ def load_model(
 
     Raises:
       UserError: the configuration or the weights are missing or damaged, or do not fit each other.
-
-    Example:
-      model, step = load_model('runs/digits')
     """
     stored = configuration.load(workdir)
     config = (config or stored).replace(**configuration.measured(stored))
@@ -281,7 +281,7 @@ def _path(workdir: str, step: int) -> str:
 
 
 def find(workdir: str, step: int) -> str:
-    """Returns the path of the checkpoint at `step`: in `best/` if only there, else in `checkpoints/`."""
+    """Returns the path of a checkpoint: in `best/` if only there, else in `checkpoints/`, even if missing."""
     path = _path(workdir, step)
     kept = os.path.join(workdir, _BEST, f'{step:08d}')
     return kept if os.path.exists(kept) and not os.path.exists(path) else path

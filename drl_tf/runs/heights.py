@@ -59,17 +59,21 @@ class Heights:
     def log_prob(
         self, schedule: Schedule, image_shape: tuple[int, int, int], energies: np.ndarray, level: np.ndarray
     ) -> np.ndarray:
-        """Turns energies of clean images into log densities in nats, of the shape of `energies`.
+        """Turns energies of clean images into log densities in nats.
 
-        At noise level t, a clean image x is scaled to x_t = A_t x and to y_t = m_t x_t. Its energy is
-        -F(y_t, t), where F is the model's unnormalised log density and Z_t is the normalising constant. Its
-        log density is log p(x_t) = D log m_t - log Z_t - energy, with D = H W C.
+        At noise level t, a clean image x is scaled to x_t = A_t x and to y_t = m_t x_t; the schedule has A_t
+        and m_t. Its energy is -F(y_t, t), where F is the model's unnormalised log density of y_t, with the
+        normalising constant Z_t. Its log density is log p(x_t) = D log m_t - log Z_t - energy, with
+        D = H W C.
 
         Args:
           schedule: the noise levels of the model, a `Schedule`.
           image_shape: (H, W, C).
           energies: float32 [n], or [n, L] for L levels.
           level: noise level t of each energy, int32 [n]; for energies [n, L], t of each column, int32 [L].
+
+        Returns:
+          log p(x_t) of each energy, float32, of the shape of `energies`.
         """
         return (self.constants(schedule, image_shape, level) - energies).astype(np.float32)
 

@@ -49,7 +49,7 @@ class Shard(NamedTuple):
 
 
 def count(path: str) -> int:
-    """Counts the images in a directory, or in a `.npz` or `.npy` file; raises UserError if there are none."""
+    """Counts the images in a set of samples, a directory, or an array file; raises UserError without any."""
     return describe(path)['settings']['num_samples'] if _is_set(path) else image_files.count(path)
 
 
@@ -66,15 +66,15 @@ def read(path: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
 
     Raises:
       UserError: images are missing or damaged, or have another shape or type.
-
-    Example:
-      for images in samples.read('runs/digits/samples/00060000-ema-64-seed0', (28, 28, 1)): ...
     """
     return _read(path, image_shape) if _is_set(path) else image_files.read(path, image_shape)
 
 
 def first_images(path: str, image_shape: Sequence[int], count: int) -> np.ndarray:
-    """Reads the first images, at most `count`, of a path that `read` takes: one array [n, H, W, C]."""
+    """Reads the first `count` images, or all if there are fewer, as one array [n, H, W, C].
+
+    `path` is a set of samples, a directory of pictures, or a `.npz` or `.npy` file; see `read`.
+    """
     images = []
     wanted = count
     for batch in read(path, image_shape):
@@ -118,7 +118,7 @@ def _is_set(path: str) -> bool:
 def describe(directory: str) -> dict[str, Any]:
     """Reads the `samples.json` of a set of samples; raises UserError if it is missing or damaged.
 
-    It has 'settings', see `settings_of`; 'images_per_shard'; and, if recorded, 'source', a checkpoint's hash.
+    It has 'settings' (on which the pixels depend), 'images_per_shard' and perhaps 'source' (model's SHA-256).
     """
     path = os.path.join(directory, DESCRIPTION)
     try:
@@ -143,9 +143,9 @@ def _check_described(described: Mapping[str, Any]) -> None:
 
 
 def is_finished(directory: str, config: Config, request: SampleRequest, source: str) -> bool:
-    """Returns whether `directory` has all images of `request`, undamaged and drawn with given settings.
+    """Returns whether a directory holds all images of `request`, undamaged.
 
-    The settings are the options of `config` that affect samples, and `source`, the checkpoint's SHA-256.
+    They must come from the model with the SHA-256 `source`, with the options of `config` that affect them.
     """
     try:
         described = describe(directory)
@@ -175,10 +175,10 @@ def missing(directory: str, settings: Mapping[str, Any], batch: int, source: str
 
 
 def write(shard: Shard, images: Sequence[np.ndarray], seed: int, more: dict[str, Any] | None = None) -> None:
-    """Writes the `.npz` file of a shard, with the entries `images`, `first` and `seed`.
+    """Writes batches of images, concatenated, to the `.npz` file of a shard, as its entry `images`.
 
-    `images` holds batches of images, which are concatenated. `first` is the index of the shard's first image,
-    and `seed` the random seed of the set. `more` holds further entries of the file, {name: array}.
+    The other entries of the file are `first` (index of the shard's first image), `seed` (random seed of the
+    set) and those in `more`, {name: array}.
     """
     with written_aside(shard.path, 'wb') as file:
         np.savez(file, images=np.concatenate(images), first=shard.first, seed=seed, **(more or {}))
@@ -212,7 +212,7 @@ def _begun(directory: str, settings: Mapping[str, Any], batch: int, source: str)
 
 
 def settings_of(model: EnergyModel, request: SampleRequest) -> dict[str, Any]:
-    """Returns all that decides samples, {name: JSON value}: options, request and SHA-256 of the weights."""
+    """Returns all settings on which samples depend, {name: JSON value}, with a hash of the weights."""
     return {**_asked(model.config, request), 'weights_sha256': fingerprint(model, request.weights)}
 
 
@@ -244,7 +244,7 @@ def _asked(config: Config, request: SampleRequest) -> dict[str, Any]:
 
 
 def fingerprint(model: EnergyModel, weights: str) -> str:
-    """Returns a SHA-256 of 'ema' or 'raw' weights, without the vectors u that estimate spectral norms."""
+    """Returns a SHA-256 of a model's weights, 'ema' or 'raw', except the vectors u for spectral norms."""
     digest = hashlib.sha256()
     for pair in model.averages:
         for variable in Weights(weights).of(*pair).weights:
@@ -254,7 +254,7 @@ def fingerprint(model: EnergyModel, weights: str) -> str:
 
 
 def shards(directory: str, described: Mapping[str, Any]) -> list[Shard]:
-    """Returns path, first image and count of each file of a set of samples, whether it exists or not.
+    """Returns the files that make up a set of samples, including files that do not exist yet.
 
     `described` is the content of `samples.json` in `directory`, as `describe` returns it.
     """

@@ -63,7 +63,7 @@ def write(
       model: the exported model.
       config: the configuration of the run that trained the model.
       step: number of steps for which the model was trained.
-      max_samples: the largest number of images in a request.
+      max_samples: the largest number of images that one request to the exported model may ask for.
       weights: the weights that are exported, 'ema' (averages) or 'raw'.
       known: how the model was trained and scored, with entries such as 'seconds' (of training) and
         'evaluations'; the dict comes from `provenance.history`.
@@ -97,7 +97,8 @@ def body(
       known: how the model was trained and scored, with entries such as 'seconds' (of training) and
         'evaluations'; the dict comes from `provenance.history`.
       flags: path of the flagfile with the options of the run, as the card shows it.
-      max_samples: the largest number of images in a request; 0: not mentioned.
+      max_samples: the largest number of images that one request to the exported model may ask for; 0: the
+        card does not mention it.
     """
     return [
         summary(config),
@@ -109,11 +110,11 @@ def body(
 
 
 def section(title: str, lines: Sequence[str]) -> tuple[str, str]:
-    """Returns a section of a model card in Markdown: the pair of its heading and its text.
+    """Returns a section of a model card as a pair of Markdown texts: its heading and its body.
 
     Args:
-      title: the title, for the heading.
-      lines: the lines of the text.
+      title: the title, without '##'.
+      lines: the lines of the body.
     """
     return f'## {title}', '\n'.join(lines)
 

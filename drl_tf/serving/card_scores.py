@@ -15,10 +15,13 @@ _TITLES = {
 
 
 def lines(known: Mapping[str, Any]) -> list[str]:
-    """Formats the scores, bits per dimension and densities of a model as lines of Markdown.
+    """Formats the results of a model as lines of Markdown: its scores, its bits per dimension, its AUROCs.
+
+    A model of points of the plane has other results: its mean log-likelihood and its log Z.
 
     Args:
-      known: how the model was trained and scored, the dict that `provenance.history` returned.
+      known: how the model was trained and scored, the dict that `provenance.history` returns. Its entries
+        'evaluations', 'likelihood', 'direct' and 'density' are used.
     """
     return _density(known['density']) or [
         *_scores(known['evaluations']),

@@ -30,8 +30,8 @@ def score_outputs(
       images: clean images, float32 [n, H, W, C] in [-1, 1].
 
     Returns:
-      A dict of float32 tensors. The L noise levels are those of sampling and `EnergyModel.scoring_level`, in
-      ascending order:
+      A dict of float32 tensors. The L noise levels, in ascending order, are the levels that sampling visits,
+      and the level `EnergyModel.scoring_level`:
 
       - 'energy': the energy in nats, which is minus the log density up to a constant of the level, [n, L].
       - 'gradient': norm of g over all pixels and channels, [n, L].

@@ -55,7 +55,7 @@ class StopAtEnd(keras.callbacks.Callback):
     Args:
       first_step: number of steps that were done when training began.
       last_step: number of the last step of training.
-      time_limit: tells whether the time for training is up.
+      time_limit: a `TimeLimit`; training ends when its time is up.
       signals: a `Signals`, the context manager that notes SIGINT and SIGTERM in this worker.
       ask_every: number of steps from one exchange between workers to the next. A single worker ignores it,
         and checks time and signals after each step.

@@ -97,9 +97,9 @@ class Task:
     Attributes:
       config: the configuration.
       workdir: the run's directory.
-      run: reads and writes the files of the workdir. With several workers, it works on the chief (the first
-        worker).
-      page: writes `report.html`.
+      run: a `Run`, which reads and writes the files of the workdir. With several workers, it works on the
+        chief (the first worker).
+      page: a `Page`, a callback of training that writes the report on the run, `report.html`.
       init_from: directory of another run whose weights a new run takes; None: none.
       weights: which weights of `init_from` to take: 'ema' (averages) or 'raw'.
     """

@@ -11,7 +11,12 @@ _MOST_COLUMNS = 12
 
 
 def append(directory: str, line: Mapping[str, Any]) -> None:
-    """Appends a result to the file `bench.jsonl` in a directory, as a line of JSON."""
+    """Appends a result to the file `bench.jsonl` in a directory, as a line of JSON.
+
+    Args:
+      directory: the directory.
+      line: a result: a dict with 'part' (of the benchmarks), 'name' and the measured quantities.
+    """
     with open(pathlib.Path(directory, FILE_NAME), 'a', encoding='utf-8') as file:
         file.write(f'{json.dumps(line)}\n')
 
@@ -44,10 +49,11 @@ def _table(lines: Sequence[Mapping[str, Any]]) -> str:
 
 
 def tables(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yields a Markdown table for each part of the benchmarks.
+    """Yields a Markdown table, a text of several lines, for each part of the benchmarks.
 
     Args:
-      lines: results of all parts, each with the entries 'part' and 'name'.
+      lines: results of all parts. Each has the entries 'part' (such as 'memory') and 'name'; its other
+        entries are the quantities to show.
     """
     for part in dict.fromkeys(line['part'] for line in lines):
         mine = [line for line in lines if line['part'] == part]
