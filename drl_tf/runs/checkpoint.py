@@ -120,7 +120,7 @@ def keep_best(workdir: str, step: int, note: Mapping[str, Any]) -> None:
 
 
 def put_best_aside(workdir: str) -> str | None:
-    """Moves the files in `best/` to a new directory; returns its path, or None if there were no files."""
+    """Moves `<workdir>/best/`, the best checkpoint, out of a new run's way; returns its new path, or None."""
     return put_aside(os.path.join(workdir, _BEST))
 
 
