@@ -25,7 +25,10 @@ _MODEL_OF_APP = 'digits'
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """Command options: what to do, and with which files"""
+    """Command options: what to do, and with which files.
+
+    Each field is an option of the command line; `python run.py --help` shows their help texts.
+    """
 
     mode: tuple[str, ...] = option(
         ('train',), f'What to do: one or more of {", ".join(MODES)}. They run in this order.'

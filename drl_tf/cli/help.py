@@ -5,7 +5,7 @@ import dataclasses
 from drl_tf import __version__
 from drl_tf.base.errors import DivergenceError, WorkerLost
 from drl_tf.cli import parsing
-from drl_tf.config.option_fields import kind
+from drl_tf.config.option_fields import kind, title
 
 WRONG_USE = 2
 INTERRUPTED = 130
@@ -29,7 +29,7 @@ def help_text() -> str:
     """Returns the text of --help: all options, with their types, bounds and defaults."""
     lines = [_INTRODUCTION]
     for group in parsing.option_groups():
-        lines += ['', f'{group.__doc__}:']
+        lines += ['', f'{title(group)}:']
         for field in dataclasses.fields(group):
             lines += [f'  --{field.name}  ({kind(field)})', f'      {field.metadata["help"]}']
     return '\n'.join(lines)

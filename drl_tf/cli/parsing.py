@@ -197,7 +197,7 @@ def parse(argv: Sequence[str], files: Iterable[str | os.PathLike[str]] = ()) -> 
     values = flags.FlagValues()
     for group in option_groups():
         for field in dataclasses.fields(group):
-            _define(field, group.__doc__, values)
+            _define(field, option_fields.title(group), values)
     words = flagfiles.expand([*(f'--flagfile={os.fspath(path)}' for path in files), *argv[1:]])
     words = [_with_value(word) for word in words]
     _check_words(words, values)

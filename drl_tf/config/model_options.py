@@ -7,7 +7,11 @@ from drl_tf.config.option_fields import option
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """Energy network options"""
+    """Energy network options.
+
+    `Config.network` holds one. Each field is an option of the command line; `python run.py --help` shows
+    their help texts.
+    """
 
     energy: str = option(
         'paper',
@@ -63,7 +67,11 @@ class Network:
 
 @dataclasses.dataclass(frozen=True)
 class Diffusion:
-    """Diffusion options: noise levels and Langevin chains"""
+    """Diffusion options: noise levels and Langevin chains.
+
+    `Config.diffusion` holds one. Each field is an option of the command line; `python run.py --help` shows
+    their help texts.
+    """
 
     recipe: str = option(
         't6',
@@ -109,7 +117,11 @@ class Diffusion:
 
 @dataclasses.dataclass(frozen=True)
 class Initializer:
-    """Initializer options: the network that proposes the start of chains (with --initializer)"""
+    """Initializer options: the network that proposes the start of chains (with --initializer).
+
+    `Config.initializer` holds one. Each field is an option of the command line; `python run.py --help` shows
+    their help texts.
+    """
 
     initializer_channels: int = option(64, 'Channels at the first resolution.', low=8, high=1024)
     initializer_mult: tuple[int, ...] = option(

@@ -51,6 +51,20 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def title(group: type) -> str:
+    """Returns the title of a group of options for --help and reports: the first line of its docstring.
+
+    Args:
+      group: a dataclass with options as fields, such as `config.options.Data`.
+
+    Examples:
+      >>> from drl_tf.config.options import Data
+      >>> title(Data)
+      'Data options: the dataset and its image size'
+    """
+    return (group.__doc__ or '').splitlines()[0].removesuffix('.')
+
+
 def text(value: Any) -> str:
     """Formats a value of an option as on the command line; a tuple becomes '1,2,3'."""
     return ','.join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -20,7 +20,11 @@ DIGITS = ('digits', 'mnist')  # Datasets whose classes the digits classifier kno
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Data options: the dataset and its image size"""
+    """Data options: the dataset and its image size.
+
+    `Config.data` holds one. Each field is an option of the command line; `python run.py --help` shows their
+    help texts.
+    """
 
     dataset: str = option(
         'digits',
@@ -94,7 +98,11 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """Sampling options: chains, noise levels, guidance and batch size"""
+    """Sampling options: chains, noise levels, guidance and batch size.
+
+    `Config.sampling` holds one. Each field is an option of the command line; `python run.py --help` shows
+    their help texts.
+    """
 
     noise_scale: float = option(
         0.99,
@@ -158,7 +166,11 @@ class Sampling:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Evaluation options: how samples are compared with real images"""
+    """Evaluation options: how samples are compared with real images.
+
+    `Config.evaluation` holds one. Each field is an option of the command line; `python run.py --help` shows
+    their help texts.
+    """
 
     extractor: str = option(
         '',

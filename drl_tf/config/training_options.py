@@ -9,7 +9,11 @@ PRECISIONS = ('auto', 'float32', 'bfloat16')
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """Training options: losses, steps, batches, optimizer, checkpoints and log"""
+    """Training options: losses, steps, batches, optimizer, checkpoints and log.
+
+    `Config.training` holds one. Each field is an option of the command line; `python run.py --help` shows
+    their help texts.
+    """
 
     objective: str = option(
         'contrastive',

@@ -145,10 +145,13 @@ class PreconditionedEnergy(SavedNetwork, SpectralLayers):
         return _at(tf.cos(angle)) * (w / _at(self._c_in(angle)) + self.mean)
 
     def log_volume(self, angle: tf.Tensor) -> tf.Tensor:
-        """Returns log |dx / dw|, the log Jacobian determinant of the map `unwhitened`, float32 [B].
+        """Returns the log Jacobian determinant of `unwhitened`, the map from whitened to noisy images.
 
         Args:
           angle: noise level of each image, float32 [B]: x = cos(angle) x_clean + sin(angle) eps.
+
+        Returns:
+          float32 [B].
         """
         return self._dimensions * tf.math.log(tf.cos(angle) / self._c_in(angle))
 

@@ -116,7 +116,8 @@ def count_classes(*labels: np.ndarray | None) -> int:
     """Returns the number of classes: the largest label plus 1, or 0 without labels.
 
     Args:
-      *labels: the labels of each split, int [N], from 0 or -1 for no class; None for a split without labels.
+      *labels: the labels of each split, int [N]: class numbers from 0 up, and -1 for an image
+        without a class. None for a split without labels.
 
     Examples:
       >>> from drl_tf.data.opened import count_classes

@@ -16,7 +16,10 @@ _EXAMPLE = """{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"ty
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """Device options: accelerators and workers"""
+    """Device options: accelerators and workers.
+
+    Each field is an option of the command line; `python run.py --help` shows their help texts.
+    """
 
     strategy: str = option(
         'auto',

@@ -256,7 +256,7 @@ def of_each(strategy: tf.distribute.Strategy, values: Sequence[Any]) -> Any:
 
 
 def gathered(strategy: tf.distribute.Strategy, values: Any) -> np.ndarray:
-    """Joins the tensors [n, ...] of all replicas of all workers along axis 0; all workers call it together."""
+    """Joins the tensors [n, ...] of all replicas of all workers along axis 0; every worker calls this."""
     if count() == 1:
         return np.concatenate([part.numpy() for part in strategy.experimental_local_results(values)])
     return _gathered(values).numpy()

@@ -93,8 +93,8 @@ def negative_logs(
 
       - 'density': minus the log density of x_0, the image with the noise of level 0. The density is per grey
         level: pixels count from 0 to 255, not from -1 to 1.
-      - 'discrete': an estimate of minus the log likelihood of the grey levels u of the image without noise.
-        With log Z_0 added, its expectation over the noise is an upper bound of this number.
+      - 'discrete': a random upper bound of minus the log likelihood of the grey levels of the image without
+        noise. The bound holds for its mean over the noise, once log Z_0 is added.
     """
     D = math.prod(image_shape)
     log_density = images['F'] + D * math.log(schedule.m[0])

@@ -50,13 +50,15 @@ def key(setting: Setting) -> str:
 def start(config: Config) -> list[Setting]:
     """Returns the settings with which a search for a sampler starts: first the run's own, then a coarse grid.
 
-    A setting is {option of the sampler: value}. Depending on the model, the grid varies the number of noise
-    levels, the number of chain steps, or the rule of Langevin steps.
+    A setting is {option of the sampler: value}. For log densities, the grid varies the number of noise levels
+    and of chain steps; for t6 and cdrl, the number and the rule of Langevin steps; for t1k, the number of
+    noise levels.
 
     Args:
       config: the configuration of the run.
 
     Examples:
+      For t6, first its own sampler, then 1 and 2 Langevin steps at each level:
       >>> from drl_tf.config.config import Config
       >>> [(each['sampling_steps'], each['langevin_rule']) for each in start(Config())][:4]
       [((), 'plain'), ((1,), 'plain'), ((2,), 'plain'), ((2,), 'ab2')]

@@ -8,7 +8,7 @@ from drl_tf.base.errors import UserError
 from drl_tf.config import combinations
 from drl_tf.config import config as configuration
 from drl_tf.config.config import Config
-from drl_tf.config.option_fields import text
+from drl_tf.config.option_fields import text, title
 from drl_tf.core.build_model import build_model
 from drl_tf.core.correctors import ADJUSTED
 from drl_tf.core.recovery_likelihood import RecoveryLikelihood
@@ -90,5 +90,5 @@ def _readable(config: Config) -> str:
     for group in configuration.groups():
         values = vars(getattr(config, group.name))
         words = ' '.join(f'{name}={text(value)}' for name, value in values.items())
-        lines += [group.type.__doc__, *textwrap.wrap(words, 100, initial_indent='  ', subsequent_indent='  ')]
+        lines += [title(group.type), *textwrap.wrap(words, 100, initial_indent='  ', subsequent_indent='  ')]
     return '\n'.join(lines)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from drl_tf.config import config as configuration
-from drl_tf.config.option_fields import text
+from drl_tf.config.option_fields import text, title
 from drl_tf.report import charts, measured
 from drl_tf.report.charts import Chart, Curve
 from drl_tf.report.run_files import numbers_of
@@ -295,6 +295,6 @@ def options(run: RunFiles) -> dict[str, Table]:
             mine, default = text(getattr(values, field.name)), text(field.default)
             rows.append([f'--{field.name}', mine, default, field.metadata['help']])
         changed += [row for row in rows if row[1] != row[2]]
-        name = str(group.type.__doc__)
+        name = title(group.type)
         tables[name] = Table(name, header, rows)
     return {'Different from the defaults': Table('Options that differ', header, changed), **tables}
