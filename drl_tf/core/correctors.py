@@ -133,8 +133,9 @@ def mala(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Runs K steps of the Metropolis-adjusted Langevin algorithm (Roberts and Tweedie 1996).
 
-    Each step is a Langevin step of size delta that is accepted or rejected. This equals an HMC transition
-    with one leapfrog step (Neal 2011, section 5.2). K steps cost K + 1 gradients.
+    Each step proposes y + delta^2 / 2 grad log p(y) + delta z, with z ~ N(0, I), and accepts or rejects it.
+    This equals an HMC transition with one leapfrog step of size delta (Neal 2011, section 5.2). K steps cost
+    K + 1 gradients.
 
     Args:
       log_prob: callable that maps y, float32 [B, ...], to log p(y) + const, float32 [B].

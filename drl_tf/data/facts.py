@@ -24,7 +24,7 @@ class Facts:
 
     Attributes:
       image_shape: (H, W, C) of the images; 32 x 32 px if the pictures have several sizes.
-      num_classes: number of classes; 0: none; -1: the data were not opened.
+      num_classes: number of classes; 0: none; -1: not known, because the data were not opened.
     """
 
     image_shape: tuple[int, int, int]

@@ -118,7 +118,7 @@ def curves(run: RunFiles, on_chains: bool) -> dict[str, Chart]:
 
 
 def last_line(run: RunFiles, on_chains: bool) -> Table | None:
-    """Makes a table of the last values of logged quantities with a number per level; None if there are none.
+    """Makes a table of quantities that the log has for each noise level, with their last values; or None.
 
     If `on_chains`, these are the acceptance and displacement of Markov chains, else all other quantities.
     """
