@@ -274,7 +274,7 @@ def export_directory(command: Command, workdir: str) -> str:
 
 
 def reads_export(command: Command) -> bool:
-    """Returns whether the command works on an exported model alone, without a run's directory.
+    """Returns whether the command works on an exported model and without a run's directory.
 
     It does if --model is given, and each mode is app, or writes images or scores to a given --output_dir.
     """
@@ -283,7 +283,7 @@ def reads_export(command: Command) -> bool:
 
 
 def completed(command: Command) -> Command:
-    """Returns the command, with --model=digits if it is --mode=app alone and has no --workdir or --model."""
+    """Returns the command, with --model=digits if app is the only mode and --workdir and --model are ''."""
     if command.mode == ('app',) and not (command.workdir or command.model):
         return dataclasses.replace(command, model=_MODEL_OF_APP)
     return command

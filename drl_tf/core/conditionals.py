@@ -103,7 +103,7 @@ def conditional_chain(
       step_size: step size delta of each image, float32 [B, 1, 1, 1]. None: the entry of `schedule.delta` for
         the level of the image.
       beta: weight of the previous step's gradient in each step, float32 [B, 1, 1, 1]. None: each step uses
-        its own gradient alone.
+        only its own gradient.
 
     Returns:
       y: the states after K steps, float32 [B, H, W, C].

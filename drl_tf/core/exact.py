@@ -20,7 +20,7 @@ class ExactEnergy(SavedNetwork, SpectralLayers):
 
         p(x) = (1 / n) sum_i N(x; A x_i, S^2 I).
 
-    If x has a class, the mixture holds the images of this class alone. The computation is in float64; x and
+    If x has a class, the mixture holds only the images of this class. The computation is in float64; x and
     the result are float32. The layer has the methods of a `PreconditionedEnergy`, but nothing to train.
 
     Args:
@@ -63,7 +63,7 @@ class ExactEnergy(SavedNetwork, SpectralLayers):
         self.labels.assign(labels)
 
     def prepare(self, time: tf.Tensor, labels: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        """Computes the tensors that depend on noise levels and classes alone, once for many calls.
+        """Computes the tensors that depend only on noise levels and classes, once for many calls.
 
         Args:
           time: noise level of each noisy image, 4 log tan(angle) as `preconditioning.time_of` computes it,

@@ -51,7 +51,7 @@ def langevin(
 
         y <- y + delta^2 / 2 * ((1 + beta) d_k - beta d_{k-1}) + delta z_k
 
-    The first step uses d_0 alone. On a Gaussian of variance 1 / l, with a = delta^2 l / 2, the stationary
+    The first step uses only d_0. On a Gaussian of variance 1 / l, with a = delta^2 l / 2, the stationary
     variance is 2 (1 - a beta) / (l (1 + a beta) (2 - a - 2 a beta)), and the chain is stable if a < 2 /
     (1 + 2 beta).
 
@@ -64,7 +64,7 @@ def langevin(
       noise: callable that takes the step index k, from 0, and returns z_k, of the shape of `y`; usually
         standard normal.
       beta: weight of the previous step's gradient, float32, a scalar or a tensor that broadcasts against `y`.
-        None: each step uses its own gradient alone.
+        None: each step uses only its own gradient.
 
     Returns:
       y: the states after K steps, of the shape of the argument y.

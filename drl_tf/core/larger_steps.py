@@ -100,7 +100,7 @@ def beta(config: Any, walk: Schedule) -> np.ndarray | None:
       walk: the noise levels that sampling visits, a `Schedule`.
 
     Returns:
-      beta_t, or None for steps that use their own gradient alone (option langevin_rule='plain').
+      beta_t, or None for steps that use only their own gradient (option langevin_rule='plain').
 
     Examples:
       >>> from drl_tf.config.config import Config

@@ -76,8 +76,8 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
     def noted(self) -> tuple[str, ...]:
         """Returns the names of the values that score matching logs for each noise level, such as 'loss'.
 
-        With objective='contrastive' there are none: (). The values of the contrastive loss, such as
-        'acceptance', are logged in any case, but are not in the result.
+        With objective='contrastive' there are none: (). With either objective, training also logs
+        values of the contrastive loss, such as 'acceptance'. They are not in the result.
         """
         return super().noted() if self._matches_scores else ()
 

@@ -60,7 +60,7 @@ class Sampler:
       noise_scale: c, the factor of the noise of each step. The chains then sample p^(1 / c^2) instead of p.
       step_scale: factor of the step sizes of the schedule, one number or float64 [T].
       beta: weight of the previous step's gradient in Langevin steps at each level, float64 [T]. None: the
-        steps use the current gradient alone.
+        steps use only the current gradient.
       first: index of the first image; image i depends on (seed, first + i) only.
 
     Examples:
@@ -244,7 +244,7 @@ def progressive(
       x: x_T, standard normal noise, float32 [B, H, W, C].
       num_levels: T.
       after_part: callable, called after each part with that part's share of the T levels, between 0 and 1.
-      most_parts: largest number of parts, each one call of `descend`. 1 gives x_T and x_0 alone.
+      most_parts: largest number of parts, each one call of `descend`. 1 gives only x_T and x_0.
 
     Returns:
       A list of images from x_T to x_0, each float32 [B, H, W, C]: x_T and the result of each part. If T

@@ -68,7 +68,7 @@ def open_data(data: config.Data) -> Opened:
 
 
 def _splits(directory: str, paths: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Returns (folder, paths) of each split: training and test, or training alone without such folders."""
+    """Returns (folder, paths) of each split: training and test, or only training without such folders."""
     for name in _TEST_FOLDERS:
         roots = [os.path.join(directory, part) for part in ('train', name)]
         parts = [[path for path in paths if path.startswith(f'{root}{os.sep}')] for root in roots]

@@ -117,7 +117,7 @@ def _is_hub_there(endpoint: str) -> bool:
 
 
 def _stay_offline(library: Any) -> None:
-    """Makes the library use its cache alone."""
+    """Makes the library use only its cache."""
     import huggingface_hub
 
     huggingface_hub.constants.HF_HUB_OFFLINE = True

@@ -37,7 +37,7 @@ class Shard:
       split: 'train' or 'validation'.
       database: the directory of the LMDB (key-value database) with the pictures.
       keys: keys of the pictures for this file.
-      size: height and width in pixels to resize to; 0: keep the published files.
+      size: height and width in pixels to resize to; 0: store each picture's encoded bytes unchanged.
       path: path of the file.
     """
 
@@ -52,8 +52,8 @@ def features(size: int) -> tfds.features.FeaturesDict:
     """Returns the features of the examples in the TFRecord files: 'id' is a text, 'image' a picture.
 
     Args:
-      size: height and width of the images in pixels, stored as PNG; 0: the published files, JPEG or WebP, of
-        any size.
+      size: height and width of the images in pixels, stored as PNG; 0: the images have any size, and their
+        encoded bytes, JPEG or WebP, are stored as published.
     """
     if size:
         image = tfds.features.Image(shape=(size, size, 3), encoding_format='png')
@@ -71,7 +71,7 @@ def plan(split: str, directory: str, size: int, work: str) -> list[Shard]:
     Args:
       split: 'train' or 'validation'.
       directory: the LMDB (key-value database) with the pictures.
-      size: height and width in pixels to resize to; 0: keep the published files.
+      size: height and width in pixels to resize to; 0: store each picture's encoded bytes unchanged.
       work: directory in which the directory of the files is created.
 
     Returns:

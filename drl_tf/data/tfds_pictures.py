@@ -236,7 +236,7 @@ def _one_by_one(builder: tfds.core.DatasetBuilder, split: str) -> dict[str, str]
 
 
 def _encoded(builder: tfds.core.DatasetBuilder, split: str, identified: bool = False) -> tf.data.Dataset:
-    """Returns the examples of a split with encoded pictures alone; see `_examples`."""
+    """Returns the examples of a split, with only the encoded pictures; see `_examples`."""
     return _examples(builder, split, {_feature(builder): tfds.decode.SkipDecoding()}, identified)
 
 

@@ -58,7 +58,7 @@ class Workers:
 
 
 def workers() -> Workers:
-    """Returns the workers that the environment variable TF_CONFIG names; this process alone if it is not set.
+    """Returns the workers that the environment variable TF_CONFIG names; only this process if it is not set.
 
     Raises:
       UserError: TF_CONFIG is damaged.

@@ -36,7 +36,7 @@ def evaluate(
       config: the configuration to sample and score with.
       workdir: the run's directory.
       request: what to draw for each seed: number of samples, weights, classes.
-      seeds: seeds of the sampling; empty: the seed of `request` alone. Several seeds give means and standard
+      seeds: seeds of the sampling; empty: only the seed of `request`. Several seeds give means and standard
         deviations of the scores.
 
     Returns:

@@ -2,7 +2,7 @@
 
 The search keeps the settings to which no other is better in both, gradients and distance (the Pareto front),
 and measures neighbours of them (Paquete, Chiarandini and Stützle, Pareto local optimum sets, 2004). The next
-setting follows from those measured alone, so a search goes on where it ended.
+setting depends only on those measured, so a search goes on where it ended.
 """
 
 from __future__ import annotations

@@ -53,9 +53,9 @@ def newest_step(workdir: str) -> int | None:
 
 
 def fingerprint(workdir: str, step: int | None) -> str:
-    """Returns a SHA-256 of the exported model that a workdir uses, or else of the checkpoint at `step`.
+    """Returns the SHA-256 of the manifest of the exported model that a workdir uses, or of a checkpoint.
 
-    The result is '' if there is neither. `step` may be None, which stands for no checkpoint.
+    `step` is the step of the checkpoint; None: no checkpoint. The result is '' if there is no manifest.
     """
     source = exported.source(workdir) or (find(workdir, step) if step is not None else '')
     manifest = os.path.join(source, seal.MANIFEST)

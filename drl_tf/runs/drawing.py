@@ -60,7 +60,7 @@ def draw(
         model, must not be None; `samples.json` records it.
       after_part: callable without arguments, called several times while a batch is drawn. It may raise an
         error to stop drawing; the complete files stay.
-      source: hash of the checkpoint, to record in `samples.json`; '': none.
+      source: result of `checkpoint.fingerprint`, to record in `samples.json`; '': none.
 
     Returns:
       [x_T, ..., x_0], the first n images of the set on the way from white noise x_T to the samples x_0, each

@@ -118,7 +118,7 @@ def _is_set(path: str) -> bool:
 def describe(directory: str) -> dict[str, Any]:
     """Reads the `samples.json` of a set of samples; raises UserError if it is missing or damaged.
 
-    It has 'settings' (on which the pixels depend), 'images_per_shard' and perhaps 'source' (model's SHA-256).
+    It has 'settings' (which decide the pixels), 'images_per_shard' and perhaps 'source' (see `is_finished`).
     """
     path = os.path.join(directory, DESCRIPTION)
     try:
@@ -145,7 +145,9 @@ def _check_described(described: Mapping[str, Any]) -> None:
 def is_finished(directory: str, config: Config, request: SampleRequest, source: str) -> bool:
     """Returns whether a directory holds all images of `request`, undamaged.
 
-    They must come from the model with the SHA-256 `source`, with the options of `config` that affect them.
+    The images must come from the model that `source` identifies, with the options of `config` that affect
+    them. `source` is the result of `checkpoint.fingerprint`: the SHA-256 of the `manifest.json` in the
+    directory of the checkpoint or exported model. This manifest holds the SHA-256 of each file.
     """
     try:
         described = describe(directory)
@@ -165,7 +167,7 @@ def missing(directory: str, settings: Mapping[str, Any], batch: int, source: str
       directory: the directory of the set. If it holds a set with other settings, that set is moved aside.
       settings: {name: JSON value}, all settings on which the pixels depend, from `settings_of`.
       batch: number of images drawn at once. Each file of a new set, but the last, holds whole batches.
-      source: hash of the checkpoint, to record in `samples.json`; '': none.
+      source: result of `checkpoint.fingerprint`, to record in `samples.json`; '': none.
     """
     return [
         shard
@@ -254,10 +256,7 @@ def fingerprint(model: EnergyModel, weights: str) -> str:
 
 
 def shards(directory: str, described: Mapping[str, Any]) -> list[Shard]:
-    """Returns the files that make up a set of samples, including files that do not exist yet.
-
-    `described` is the content of `samples.json` in `directory`, as `describe` returns it.
-    """
+    """Returns the files of a set of samples, existing or not. `described` is what `samples.json` holds."""
     settings = described['settings']
     size = described['images_per_shard']
     first = settings['first']

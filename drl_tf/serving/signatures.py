@@ -28,8 +28,8 @@ class Export(tf.Module):
     """The `tf.Module` to save as a SavedModel: signatures, and the weights that they use.
 
     All models have `sample`, `energy`, `denoise`, `score`; models with classes also `sample_class` and
-    `energy_class`; models with known log Z `log_likelihood`; models of images `inpaint` and `interpolate`.
-    For images, each signature NAME has a twin NAME_bytes, which takes and returns images as PNG files.
+    `energy_class`; models with known log Z `log_likelihood`. Models of images, not of points of the plane,
+    have `inpaint`, `interpolate`, and for each signature NAME a twin NAME_bytes, whose images are PNG files.
 
     Args:
       model: a float32 model, built outside any `tf.distribute` strategy. First call
@@ -37,7 +37,9 @@ class Export(tf.Module):
       max_samples: the largest number of images in a request.
       weights: 'ema' (averages) or 'raw'.
       log_z: bounds of log Z at level 0, (low, high) in nats, for `log_likelihood`; None if unknown.
-      heights: for `score`: log Z of all levels, a dict of the attributes of `runs.heights.Heights`; or None.
+      heights: log Z of all levels, with the mean and standard deviation of log p over training images, as
+        JSON files store them: {attribute of `runs.heights.Heights`: value}. None if unknown; `score` then
+        answers energies, gradients and maps, but neither 'log_prob' nor 'typicality'.
 
     Example:
       module = Export(model, max_samples=64)
@@ -213,10 +215,9 @@ class Export(tf.Module):
         return self._energies(images, level, terms)
 
     def log_likelihood(self, images: tf.Tensor) -> _Outputs:
-        """Computes bounds of each image's log density, {'low': .., 'high': ..} in nats, float32 [n] each.
+        """Bounds log densities at noise level 0; returns {'low': .., 'high': ..} in nats, float32 [n] each.
 
-        `images` have the noise of the lowest level, float32 [n, H, W, C]. Multiply clean images in [-1, 1] by
-        `model.schedule.A[0]` first. The bounds differ by as much as those of log Z, `log_z` of `Export`.
+        `images` are float32 [n, H, W, C]. Multiply clean images in [-1, 1] by `model.schedule.A[0]` first.
         """
         level = tf.zeros([tf.shape(images)[0]], tf.int32)
         images, level = self._checked(images, level)
@@ -247,10 +248,9 @@ class Export(tf.Module):
         return {'network_output': log_density * variance, 'energy': -log_density}
 
     def denoise(self, images: tf.Tensor, level: tf.Tensor, seed: tf.Tensor) -> _Outputs:
-        """Removes the noise of one level: draws {'images': x_t, float32 [n, H, W, C]}, given x_{t+1}.
+        """Removes the noise of one level: draws {'images': x_t, float32 [n, H, W, C]} given `images` x_{t+1}.
 
-        `images` are x_{t+1}, noisy images of level t + 1, float32 [n, H, W, C]. `level` is the level t of
-        each result, from 0, int32 [n]. `seed` is any two integers, int32 [2].
+        `level` is the level t of each result, from 0, int32 [n]. `seed` is any two integers, int32 [2].
         """
         images, level = self._checked(images, level)
         q = pilot.as_tensor(self._denoising_steps)

@@ -206,7 +206,7 @@ def _differences(program: _Program) -> dict[str, float]:
 def probes(size: int) -> np.ndarray:
     """Returns indices of elements to compare: all indices up to a `size` of 1,000, else 1,000 random ones.
 
-    The random choice depends on `size` alone.
+    The random choice depends only on `size`.
 
     Examples:
       >>> len(probes(10)), len(probes(10_000))

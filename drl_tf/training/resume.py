@@ -161,7 +161,7 @@ def _remedy(config: Config, other: Config) -> str:
 
 
 def _check_levels(config: Config, other: Config, init_from: str) -> None:
-    """Raises UserError if recovery likelihood alone would start at noise levels that have no energy yet."""
+    """Raises UserError if only recovery likelihood would train noise levels that have no energy yet."""
     is_alone = config.network.energy == 'preconditioned' and config.training.objective == 'contrastive'
     if not is_alone or other.training.levels == 'continuous':
         return

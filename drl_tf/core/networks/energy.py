@@ -116,7 +116,7 @@ class EnergyNetwork(SavedNetwork, SpectralLayers):
     """The network f(y, t), which maps each noisy image y at the noise level t to one number.
 
     The log density of y is f times a factor that depends on t, such as f / delta_t^2 in the paper, where
-    delta_t is the Langevin step size. `prepare` computes all that depends on t and the class alone; `call`
+    delta_t is the Langevin step size. `prepare` computes all that depends only on t and the class; `call`
     takes its result and y.
 
     Args:
@@ -226,8 +226,8 @@ class EnergyNetwork(SavedNetwork, SpectralLayers):
 
         Returns:
           A dict to pass to `call` as `prepared`. It holds the weights, with kernels that are normalised
-          spectrally if the option `spectral_norm` is set, and what the network computes from `time` and
-          `labels` alone.
+          spectrally if the option `spectral_norm` is set, and what the network computes from only
+          `time` and `labels`.
         """
         temb = self.time1(time_embedding(time, self.options.channels), self.time1.prepare())
         temb = self.time2(self.act(temb), self.time2.prepare())

@@ -4,7 +4,7 @@
 
 Parts, by default the first four:
 
-    training    a training step, split into its parts, and sampling; the convolutions of the passes alone
+    training    a training step, split into its parts, and sampling; the convolutions by themselves
     start       seconds from a command to its result: imports, --help, first step, first sample, an export
     memory      peak memory of training and sampling against K and T
     growth      how the cost grows with batch, K, T, pixels and channels: slopes and a plot

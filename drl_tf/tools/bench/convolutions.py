@@ -1,4 +1,4 @@
-"""Finds the convolutions of a graph and runs them alone: a lower bound of the time that the graph takes."""
+"""Finds the convolutions of a graph and runs only them: a lower bound of the time that the graph takes."""
 
 import collections
 import dataclasses

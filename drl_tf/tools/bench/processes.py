@@ -63,7 +63,7 @@ def ended(words: Sequence[str]) -> Ended:
 
 
 def start_lines(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Measures how long processes take until their first result.
+    """Measures how long processes take until their first result, and whether training slows down.
 
     Args:
       settings: the settings of the benchmarks.
@@ -71,9 +71,12 @@ def start_lines(settings: Settings) -> Iterator[dict[str, Any]]:
     Yields:
       A dict for each result: 'part' (always 'start'), 'name' (such as 'import drl_tf'), 'seconds' and
       'peak_bytes', the largest peak memory of the processes. 'seconds' is a dict with 'median', 'low' and
-      'high' (the quartiles) and 'count' (the number of processes). The last dict has 'ratio' in place of
-      'seconds' and 'peak_bytes': the time of late training steps divided by that of early ones, a dict of the
-      same form as 'seconds'.
+      'high' (the quartiles) and 'count' (the number of processes).
+
+      One of the results is the time until the first training step of the first preset. Each of these
+      processes takes `settings.steps` training steps. The last dict tells whether the steps become slower. In
+      place of 'seconds' and 'peak_bytes' it has 'ratio', a dict of the same form as 'seconds': the mean time
+      of the steps in the last tenth divided by that of the steps in the second tenth.
     """
     found: dict[str, list[tuple[float, int]]] = {}
     ratios = []

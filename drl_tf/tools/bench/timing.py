@@ -42,7 +42,7 @@ def in_turn(
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[Name, np.ndarray]:
-    """Times functions in turn, so that a slow moment of the machine does not hit one of them alone.
+    """Times functions in turn, so that a slow moment of the machine does not hit only one of them.
 
     First, each function is called once without timing, which traces a `tf.function`. Then each round calls
     all functions once, in reverse order in every second round.

@@ -1,4 +1,4 @@
-"""Measures the parts of a training step, and the time that their convolutions alone take."""
+"""Measures the parts of a training step, and the time that only their convolutions take."""
 
 import dataclasses
 import os
@@ -54,7 +54,7 @@ def lines(settings: Settings) -> Iterator[dict[str, Any]]:
         sample          sampling as many images as the entry 'sample_images' says
         rest_share      (input + update + host) / (input + step + host)
         chain_utilisation, pass_utilisation
-                        time of the convolutions alone, divided by `chain` or by `pass`
+                        time of only the convolutions, divided by `chain` or by `pass`
 
       With score matching there are no chains; 'chain' and 'chain_utilisation' are missing. At the end, a dict
       of part 'precision' for each preset measured in both precisions. Its entry 'bfloat16_of_float32' is the
@@ -202,10 +202,15 @@ class Subject:
             [rounds]}.
 
         Returns:
-          A line of the results: 'part' (always 'training'), 'name', 'batch' (images per step), 'K' (chain
-          steps), 'sample_images', rates (images and operations per second), and an entry for each part of a
-          step, such as 'chain': a dict with 'median', 'low' and 'high' (the quartiles, mostly in seconds) and
-          'count' (the rounds). `lines` lists these entries.
+          A line of the results, a dict with these entries:
+
+          - 'part' (always 'training') and 'name'.
+          - 'batch' (images per training step), 'K' (steps of the longest chain) and 'sample_images' (images
+            that a call of the function 'sample' draws).
+          - times in seconds, such as 'step', and the ratios 'rest_share', 'pass_utilisation' and
+            'chain_utilisation'. Each is a dict with 'median', 'low' and 'high' (the quartiles) and 'count'
+            (the rounds). The docstring of `lines` in this module explains the main ones.
+          - rates (images and operations per second), and the numbers of convolutions by kind.
         """
         without_chain = seconds.get('without chain', seconds['step'])
         parts = {
