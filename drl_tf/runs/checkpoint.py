@@ -59,7 +59,7 @@ def fingerprint(workdir: str, step: int | None) -> str:
     """
     source = exported.source(workdir) or (find(workdir, step) if step is not None else '')
     manifest = os.path.join(source, seal.MANIFEST)
-    if not os.path.exists(manifest):
+    if not (source and os.path.exists(manifest)):
         return ''
     with open(manifest, 'rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
