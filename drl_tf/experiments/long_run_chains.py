@@ -94,7 +94,9 @@ class Sampler:
 
 
 class Level:
-    """The long Markov chains of one noise level, two for each of n images, saved to disk as they run.
+    """The long Markov chains of one noise level, saved to disk as they run.
+
+    The n images of `sampler` have two chains each: one starts at x_{t+1}, the other at the scaled x_t.
 
     Args:
       sampler: the `Sampler` that runs the chains.

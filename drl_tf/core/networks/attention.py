@@ -49,7 +49,7 @@ class Attention(keras.layers.Layer):
         return input_shape
 
     def prepare(self, temb: tf.Tensor) -> list[Any]:
-        """Computes the weights of the dense layers, once for many calls.
+        """Normalises and casts the weights of the dense layers, once for many calls with the same weights.
 
         Args:
           temb: ignored; the time embedding, which other layers use.
