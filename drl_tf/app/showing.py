@@ -22,6 +22,8 @@ _UNKNOWN = 'unknown'
 def sheet(images: np.ndarray) -> Image.Image:
     """Arranges images in one picture, about as wide as high, enlarged if they are small.
 
+    Points of the plane become a single picture of all points.
+
     Args:
       images: uint8 [n, H, W, C]; or points of the plane, float32 [n, 1, 1, 2].
 

@@ -85,7 +85,8 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns y^0, the first states of the chains that draw y_t given x_{t+1}, and the mean of y^0.
 
-        Chains move y_t = m_t x_t, the image x_t scaled by the attribute m of the schedule. The mean is the proposal g(x_{t+1}, t) of the initializer g. y^0 is the mean plus noise.
+        Chains move y_t = m_t x_t, the image x_t scaled by the attribute m of the schedule. The mean is the
+        proposal g(x_{t+1}, t) of the initializer g. y^0 is the mean plus noise.
 
         Args:
           x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].

@@ -43,9 +43,9 @@ class Split:
 
     @property
     def labels(self) -> np.ndarray:
-        """The class of each image from 0, or -1 for an image without a class, int32 [N].
+        """The number of each image's class, int32 [N]: 0 for the first class, -1 for an unlabelled image.
 
-        All entries are 0 if the data have no classes, or if the option `num_classes` is 0.
+        If the data or the model have no classes at all, every entry is 0.
         """
         if not self.data.num_classes or self.pictures.labels is None:
             return np.zeros(len(self), np.int32)

@@ -151,14 +151,14 @@ class Level:
         )
 
     def advance(self, most: int, last: int) -> int:
-        """Runs the chains to their next stop, at most `most` transitions away, and saves them.
+        """Makes at most `most` more transitions of the chains, and saves them.
 
-        The stops are 1, 3, 10, 30, .. and `last` transitions, counted from the start of the chains.
+        A call ends early at 1, 3, 10, 30, .. and `last` transitions, counted from the start of the chains.
 
         Args:
           most: largest number of transitions to make in this call, at least 1.
-          last: number of transitions of the whole run, at which the chains stop. It must be larger than the
-            number made so far, the attribute `done`.
+          last: number of transitions of the whole run. It must be larger than the number made so far, the
+            attribute `done`.
 
         Returns:
           The number of transitions made, at most `most`.

@@ -212,11 +212,11 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: the words of the command line; None: `sys.argv[1:]`.
 
     Returns:
-      The exit code: 0, even if a step or a sampler did not compile; 2 if an option, the interpreter of
-      --python or the file --results cannot be used.
+      The exit code: 0, even if a step or a sampler did not compile; 2 if options of `run.py` are wrong, or
+      --python is no interpreter with the compiler, or --results cannot be written.
 
     Raises:
-      SystemExit: an option is missing or has a wrong value, or --table finds no file --results.
+      SystemExit: an option of this program is missing or wrong, or --table finds no file --results.
     """
     parser = _parser()
     options, words = parser.parse_known_args(argv)
