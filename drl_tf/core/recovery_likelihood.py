@@ -256,7 +256,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         return {}
 
     def dropout_of(self, seed: Seed, *firsts: int | tf.Tensor) -> Dropout | None:
-        """Returns `noise.Dropout` with `firsts` and a seed from `seed`; None if the option `dropout` is 0."""
+        """Returns dropout for parts of a batch, given the index of the first image of each; None without it."""
         return Dropout(noise.fold(seed, noise.DROPOUT), firsts) if self.config.network.dropout else None
 
     def note(self, level: tf.Tensor, *values: tf.Tensor) -> None:

@@ -131,9 +131,9 @@ class Evaluator:
           part: a file for intermediate results, from which an interrupted call continues; None: no file.
 
         Returns:
-          {name: score}; None on workers other than the chief. The key of the Fréchet distance is the
-          attribute `name`. Other scores, such as 'precision' and 'recall', are missing for fewer than 20
-          images, or if the file `stats_file` has no features.
+          A dict of scores, or None on workers other than the chief. The key of the Fréchet distance is the
+          attribute `name` of this object. Other scores, such as 'precision' and 'recall', are missing for
+          fewer than 20 images, or if the file `stats_file` has no features.
         """
         data = self.config.data
         labels = None

@@ -264,7 +264,7 @@ def energy_charts(found: Measured) -> dict[str, Chart]:
 
 
 def overlaps(found: Measured) -> Table:
-    """Tabulates by level how far energies of test images and samples are from those of training images."""
+    """Tabulates Kolmogorov-Smirnov distances of the energies of other images to those of training images."""
     chances = [measured.chance(found.train.shape[1], g.shape[1]) for g in (found.held_out, found.sampled)]
     rows = []
     for index, t in enumerate(found.levels):

@@ -25,8 +25,8 @@ class Scores:
       maps: S_t grad log p(x_t) at each pixel, as the root mean square over the channels,
         float32 [n, L, H, W]. Large values show where an image is unlikely.
       log_prob: log p(x_t) in nats, float32 [n, L]; None if log Z is not known.
-      bits_per_dim: -log2 p(x_t) / (H W C), with p as a density of images whose range [-1, 1] is scaled to
-        grey levels 0 to 255, float32 [n, L]; None if log Z is not known.
+      bits_per_dim: (log(127.5) - log p(x_t) / (H W C)) / log(2), float32 [n, L]: the bits for each of the
+        H W C values if grey levels are 1 apart, and not 2 / 255 as in x. None if log Z is not known.
 
     Examples:
       >>> model = drl_tf.EnergyModel.from_preset('digits')
