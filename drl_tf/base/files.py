@@ -196,8 +196,8 @@ def sync(path: str | os.PathLike[str]) -> None:
 def held(directory: str | os.PathLike[str], flag: str = '--workdir') -> Iterator[None]:
     """Context manager that locks a directory for this process, and creates it if it is missing.
 
-    The lock ends with the process, even if the process is killed. If the block raises before it has written a
-    file, the lock file is removed; a directory that this call created is removed too.
+    The lock ends with the block, or with the process if it is killed. If the block raises before it has
+    written a file, the lock file is removed, and so is a directory that this call created.
 
     Args:
       directory: the directory.

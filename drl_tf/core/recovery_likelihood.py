@@ -256,7 +256,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         return {}
 
     def dropout_of(self, seed: Seed, *firsts: int | tf.Tensor) -> Dropout | None:
-        """Returns dropout for parts of a batch, given the index of the first image of each; None without it."""
+        """Returns dropout for images whose indices start at each of `firsts`; None if the model has none."""
         return Dropout(noise.fold(seed, noise.DROPOUT), firsts) if self.config.network.dropout else None
 
     def note(self, level: tf.Tensor, *values: tf.Tensor) -> None:

@@ -56,7 +56,7 @@ def ood(
     - typicality: the distance of log p from its mean over training images (Nalisnick et al. 2019).
     - the norm of the gradient of the log densities at all levels (Grathwohl et al. 2020).
     - log p plus the size of the image as a PNG file (Serrà et al. 2020).
-    - log p minus the log density that a background model gives to the image (Ren et al. 2019).
+    - with `plan.background`: log p minus the log density of the background model (Ren et al. 2019).
 
     Two baselines need no energy-based model: the Mahalanobis distance of the features of the image from those
     of training images (Lee et al. 2018), and the distance of its PNG size from the mean over training images.

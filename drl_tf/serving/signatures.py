@@ -194,12 +194,12 @@ class Export(tf.Module):
     def energy_class(
         self, images: tf.Tensor, level: tf.Tensor, labels: tf.Tensor, guidance: tf.Tensor
     ) -> _Outputs:
-        """Returns {'energy': -F, 'network_output': F / `model.precision[t]`} for given classes, float32 [n].
+        """Returns {'energy': -F, 'network_output': F divided by a constant of level t}, float32 [n] each.
 
-        F is (1 + w) F(class) - w F(no class); F(c) is the log density of class c in nats, up to a constant.
+        F is (1 + w) F(c) - w F(no class). F(c) is the log density of images of class c, up to a constant.
 
         Args:
-          images: noisy images times m_t (`model.schedule.m[t]`), float32 [n, H, W, C].
+          images: y_t, scaled noisy images as in `energy`, float32 [n, H, W, C].
           level: noise level t of each image, from 0, int32 [n].
           labels: class of each image, from 0, int32 [n]; -1 means no class.
           guidance: w, -1 to 20, float32 [].
