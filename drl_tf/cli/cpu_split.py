@@ -17,8 +17,9 @@ def splits(command: Command, config: Config, devices: Devices) -> bool:
     """Returns whether each core computes its own part of a batch, as --cpu_split says.
 
     With --cpu_split=auto, the answer is yes on 2 to 4 cores, if the model is of images and has no batch
-    normalisation, and if the values of --mode fit. These fit if at least one is train, sample, sweep_steps,
-    sweep_guidance, tune_sampler or ablate, and if all others are among these or evaluate, export or report.
+    normalisation, and if the command trains or samples. Such a command has at least one of the modes train,
+    sample, sweep_steps, sweep_guidance, tune_sampler and ablate, and otherwise only evaluate, export and
+    report.
 
     Args:
       command: the options that say what to do.

@@ -79,7 +79,8 @@ def scoring_level(schedule: Schedule) -> int:
 class PreconditionedEnergy(SavedNetwork, SpectralLayers):
     """Network that computes log p(x), in nats, of noisy images x = cos(angle) x_clean + sin(angle) eps.
 
-    Each image has its own noise level, the angle.
+    Each image has its own noise level, the angle. A call takes x and what `prepare` computes from the angles
+    once for many calls: see the example.
 
     Args:
       network: the inner network, such as a `UNetEnergy` or an `EnergyNetwork`, which maps scaled images to
@@ -90,6 +91,7 @@ class PreconditionedEnergy(SavedNetwork, SpectralLayers):
 
     Examples:
       Before training, log p is that of Gaussian data:
+      >>> from drl_tf.core.preconditioning import time_of
       >>> from drl_tf.core.networks.unet import Size
       >>> from drl_tf.core.networks.unet_energy import UNetEnergy
       >>> size = Size(channels=8, mult=(1,), blocks=1, attention=False, dropout=0.0)

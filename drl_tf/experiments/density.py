@@ -239,8 +239,8 @@ def compared(grid: Grid, estimate: annealing.Estimate, likelihood: float) -> dic
     """Compares log Z of a noise level by quadrature (`grid`) and by annealing (`estimate`), {name: number}.
 
     The dict has 'log_z_quadrature', 'log_z_annealed', their errors, and 'differs_by_errors', the difference
-    divided by its error. 'mean_log_density_of_fresh_points' is `likelihood`, of noisy data. 'near_wall' is
-    the share of the density on `grid` where |y|_inf is above 5.7; the grid ends at 6.
+    divided by its error. `likelihood`, the mean log density of new noisy points, is stored with them.
+    'near_wall' is the share of the density on `grid` where |y|_inf is above 5.7; the grid ends at 6.
     """
     error = math.hypot(estimate.standard_error, grid.error)
     rim = np.abs(grid.side) > partition.NEAR
