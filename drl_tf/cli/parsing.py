@@ -14,9 +14,10 @@ import drl_tf
 from drl_tf.base.errors import UserError
 from drl_tf.cli import flagfiles
 from drl_tf.cli.command_options import Command
+from drl_tf.cli.options_by_mode import READ_BY
 from drl_tf.cli.suggestions import LONGEST_NAME, suggestion
+from drl_tf.config import chains, option_fields, tuned
 from drl_tf.config import config as configuration
-from drl_tf.config import option_fields, tuned
 from drl_tf.config.combinations import steps_at_once
 from drl_tf.config.config import Config
 from drl_tf.config.options import Data
@@ -123,7 +124,7 @@ def _stored(command: Command, values: flags.FlagValues) -> tuple[Config, str]:
     if not values['stats_file'].present and ('stats' in command.mode or values['num_real'].present):
         config = config.replace(stats_file='')
     config = dataclasses.replace(config, data=dataset_table.resolve(config.data))
-    differences = config.differences(stored, lambda field: field.metadata['changes'] == 'never')
+    differences = config.differences(stored, lambda field: _is_fixed(field, stored, command))
     if differences:
         model = version or f'--workdir={workdir}'
         raise UserError(f'{model} was trained with other options: {"; ".join(differences)}; drop these flags')
@@ -131,6 +132,14 @@ def _stored(command: Command, values: flags.FlagValues) -> tuple[Config, str]:
         found = tuned.load(workdir)
         config = config.replace(**{name: found[name] for name in found if not values[name].present})
     return config, workdir
+
+
+def _is_fixed(field: dataclasses.Field[Any], stored: Config, command: Command) -> bool:
+    """Returns whether an option must have the value with which the model was trained."""
+    draws = set(command.mode) <= set(READ_BY['sampler'])
+    if field.name == 'num_levels' and draws and chains.has_any_level(stored):
+        return False
+    return field.metadata['changes'] == 'never'
 
 
 def _holds_run(workdir: str) -> bool:

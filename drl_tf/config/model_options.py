@@ -84,7 +84,13 @@ class Diffusion:
         'Noise levels: t6, t1k, the cosine log-SNR of cdrl, or those of Karras et al. (karras).',
         choices=('t6', 't1k', 'cosine', 'karras'),
     )
-    num_levels: int = option(6, 'Number of noise levels that have an energy (T).', low=1, high=999)
+    num_levels: int = option(
+        6,
+        'Number of noise levels (T). A model trained with --levels=continuous has energies at all levels: '
+        '--mode=sample and evaluate take another number for it.',
+        low=1,
+        high=999,
+    )
     b2: float = option(
         2e-4, 'b^2 in the Langevin step size, delta_t^2 = b^2 (S_t / S_0) s_{t+1}^2.', low=1e-8, high=1
     )

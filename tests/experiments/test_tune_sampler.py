@@ -128,6 +128,22 @@ def test_other_numbers_of_levels_have_sets_of_their_own(capsys, tmp_path):
     assert written[KEY] == pytest.approx(float(rows(directory)[1]['distance']), rel=1e-6)
     assert (written['num_levels'], written['gradients_per_image']) == (3, 4)
     assert len(list((tmp_path / 'w' / 'samples').glob('*num_levels3*'))) == 1
+    assert scores(capsys, '--mode=evaluate', workdir, *SCORED, '--num_levels=3')[1] == written
+
+
+def test_another_number_of_levels_is_for_samples_of_log_densities(capsys, tmp_path, tiny_run):
+    """Other energies are known at the levels of training only; log Z and exports keep those of the run."""
+    options = [*TINY, '--recipe=preconditioned', '--mcmc_steps=0', '--image_size=8', '--train_steps=2']
+    options += ['--num_levels=2', '--warmup_steps=0', '--decay_steps=0']
+    workdir = f'--workdir={tmp_path}/w'
+    assert call(capsys, *options, workdir)[0] == 0
+    for run, mode in (
+        (workdir, 'likelihood'),
+        (workdir, 'sample,export'),
+        (f'--workdir={tiny_run}', 'sample'),
+    ):
+        code, _, err = call(capsys, f'--mode={mode}', run, '--num_levels=3')
+        assert code == 2 and 'was trained with other options: --num_levels=3 here' in err
 
 
 def test_samples_that_are_not_finite_end_no_search(tune, monkeypatch):
