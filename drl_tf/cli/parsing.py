@@ -135,7 +135,11 @@ def _stored(command: Command, values: flags.FlagValues) -> tuple[Config, str]:
 
 
 def _is_fixed(field: dataclasses.Field[Any], stored: Config, command: Command) -> bool:
-    """Returns whether an option must have the value with which the model was trained."""
+    """Returns whether an option must have the value with which the model was trained.
+
+    The number of noise levels is free in the modes that read --sampler, if the model has
+    energies at all levels.
+    """
     draws = set(command.mode) <= set(READ_BY['sampler'])
     if field.name == 'num_levels' and draws and chains.has_any_level(stored):
         return False

@@ -1,4 +1,4 @@
-"""Groups of model options in `Config`: the docstrings are titles in --help; each field has a help text."""
+"""The options of a model: networks, noise levels and chains."""
 
 import dataclasses
 

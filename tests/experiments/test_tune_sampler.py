@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from helpers.tiny import TINY, call, refused, scores
 
+from drl_tf.cli.main import main
 from drl_tf.runs import samples
 
 SCORED = ['--num_samples=6', '--num_real=32', '--precision=float32']
@@ -35,6 +36,18 @@ def tune(run, capsys):
         return out, max((run / 'tune_sampler').glob('*/'), key=lambda path: path.stat().st_mtime_ns)
 
     return search
+
+
+@pytest.fixture(scope='module')
+def log_densities(tmp_path_factory):
+    """The workdir of a run whose energies are log densities at all levels, with T = 2."""
+    workdir = tmp_path_factory.mktemp('log_densities') / 'w'
+    options = [
+        *TINY, '--recipe=preconditioned', '--mcmc_steps=0', '--image_size=8', '--num_levels=2',
+        '--train_steps=2', '--warmup_steps=0', '--decay_steps=0',
+    ]  # fmt: skip
+    assert main(['run.py', *options, f'--workdir={workdir}']) == 0
+    return workdir
 
 
 def rows(directory):
@@ -108,41 +121,28 @@ def test_a_budget_of_gradients_leaves_out_what_costs_more(tune, run):
     assert json.loads((run / 'tuned_sampler.json').read_text())['measured']['gradients'] == 2
 
 
-def test_other_numbers_of_levels_have_sets_of_their_own(capsys, tmp_path):
+def test_other_numbers_of_levels_have_sets_of_their_own(capsys, log_densities):
     """A tuned sampler of log densities can have a T that is not that of the run; its samples get a name."""
-    options = [
-        *TINY, '--recipe=preconditioned', '--mcmc_steps=0', '--image_size=8', '--num_levels=2',
-        '--train_steps=2', '--warmup_steps=0', '--decay_steps=0',
-    ]  # fmt: skip
-    workdir = f'--workdir={tmp_path}/w'
-    assert call(capsys, *options, workdir)[0] == 0
+    workdir = f'--workdir={log_densities}'
     code, _, err = call(capsys, '--mode=tune_sampler', workdir, *SCORED, '--tune_settings=2')
     assert code == 0, err
-    (directory,) = (tmp_path / 'w' / 'tune_sampler').iterdir()
+    (directory,) = (log_densities / 'tune_sampler').iterdir()
     assert [row['num_levels'] for row in rows(directory)] == ['2', '3']
-    path = tmp_path / 'w' / 'tuned_sampler.json'
+    path = log_densities / 'tuned_sampler.json'
     best = json.loads(path.read_text())
     best['options']['num_levels'] = 3
     path.write_text(json.dumps(best))
     _, written = scores(capsys, '--mode=evaluate', workdir, *SCORED, '--sampler=tuned')
     assert written[KEY] == pytest.approx(float(rows(directory)[1]['distance']), rel=1e-6)
     assert (written['num_levels'], written['gradients_per_image']) == (3, 4)
-    assert len(list((tmp_path / 'w' / 'samples').glob('*num_levels3*'))) == 1
+    assert len(list((log_densities / 'samples').glob('*num_levels3*'))) == 1
     assert scores(capsys, '--mode=evaluate', workdir, *SCORED, '--num_levels=3')[1] == written
 
 
-def test_another_number_of_levels_is_for_samples_of_log_densities(capsys, tmp_path, tiny_run):
+def test_another_number_of_levels_is_for_samples_of_log_densities(capsys, log_densities, tiny_run):
     """Other energies are known at the levels of training only; log Z and exports keep those of the run."""
-    options = [*TINY, '--recipe=preconditioned', '--mcmc_steps=0', '--image_size=8', '--train_steps=2']
-    options += ['--num_levels=2', '--warmup_steps=0', '--decay_steps=0']
-    workdir = f'--workdir={tmp_path}/w'
-    assert call(capsys, *options, workdir)[0] == 0
-    for run, mode in (
-        (workdir, 'likelihood'),
-        (workdir, 'sample,export'),
-        (f'--workdir={tiny_run}', 'sample'),
-    ):
-        code, _, err = call(capsys, f'--mode={mode}', run, '--num_levels=3')
+    for run, mode in ((log_densities, 'likelihood'), (log_densities, 'sample,export'), (tiny_run, 'sample')):
+        code, _, err = call(capsys, f'--mode={mode}', f'--workdir={run}', '--num_levels=3')
         assert code == 2 and 'was trained with other options: --num_levels=3 here' in err
 
 

@@ -1,4 +1,4 @@
-"""What a user does on the page of the app, and what the page then shows."""
+"""Clicks, chooses and uploads on the page of the app, and reads the pictures and messages that it shows."""
 
 import numpy as np
 
@@ -8,21 +8,24 @@ FOUND = (
 
 
 def click(chromium, text, kind='.lg'):
+    """Waits for the visible button with this text, and clicks it; `kind` is its CSS selector."""
     chromium.wait_for(FOUND.format(kind, text))
     chromium.value(FOUND.format(kind, text) + '.click()')
 
 
 def tab(chromium, text):
+    """Opens a tab, and waits half a second until it is drawn."""
     click(chromium, text, '[role=tab]')
     chromium.value('new Promise(done => setTimeout(done, 500))')
 
 
 def source(name):
+    """Returns the JavaScript expression for the address of the picture in the element with this id."""
     return f"(document.querySelector('#{name} img') || {{}}).src"
 
 
 def choose(chromium, text):
-    """Clicks a choice of a radio."""
+    """Clicks the radio button with this text."""
     chromium.value(
         "[...document.querySelectorAll('label')]"
         f".find(e => e.offsetParent && e.innerText.trim() === '{text}').click()"
@@ -30,7 +33,7 @@ def choose(chromium, text):
 
 
 def made(chromium, button, name):
-    """Clicks a button, and returns the picture that appears, uint8 [h, w, 3], as the page shows it."""
+    """Clicks a button, and returns the new picture in an element, uint8 [h, w, 3]."""
     before = chromium.value(source(name))
     click(chromium, button)
     chromium.wait_for(f'{source(name)} && {source(name)} !== {before!r}'.replace('None', 'null'))
@@ -38,6 +41,7 @@ def made(chromium, button, name):
 
 
 def pixels(chromium, name):
+    """Returns the picture in the element with this id, uint8 [h, w, 3]."""
     script = (
         f"(async () => {{ const i = document.querySelector('#{name} img'); await i.decode(); "
         "const c = document.createElement('canvas'); c.width = i.naturalWidth; c.height = i.naturalHeight; "
@@ -49,7 +53,7 @@ def pixels(chromium, name):
 
 
 def said(chromium, words):
-    """Waits until a message of the page holds these words."""
+    """Waits until the page shows these words."""
     chromium.wait_for(f'document.body.innerText.includes({words!r})')
 
 

@@ -147,7 +147,7 @@ def _python(directory):
 
 
 def refusal(dataset, **options):
-    """The message of the refusal, before anything is decoded."""
+    """Returns the message with which a dataset is refused before a picture is decoded."""
     with pytest.raises(UserError) as error:
         data = dataset_table.resolve(config.Data(dataset=str(dataset), **options))
         facts.check(data, dataset_table.find_spec(data.dataset))

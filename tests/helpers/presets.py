@@ -1,4 +1,4 @@
-"""What a preset gives, as a few hashes."""
+"""Hashes that tell whether two loaded models give the same images and energies."""
 
 import hashlib
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def digest(model):
-    """Hashes of images and energies at both levels."""
+    """Returns the hashes of three samples, and of the energies of three images at the levels 0 and 1."""
     images = np.random.default_rng(0).integers(0, 256, [3, 8, 8, 1]).astype(np.uint8)
     values = (model.generate(3, seed=2), model.energy(images, 0), model.energy(images, 1))
     return [hashlib.sha256(value.tobytes()).hexdigest()[:12] for value in values]
