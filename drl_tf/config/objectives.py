@@ -31,7 +31,7 @@ def check(config: Config) -> None:
 
 def _check_exact(config: Config) -> None:
     """Raises UserError if an option asks to train exact energies."""
-    for name in ('contrastive', 'time_score', 'level_classification'):
+    for name in ('contrastive', 'time_score', 'level_classification', 'recovery_nce'):
         if weight := getattr(config.training, name):
             raise UserError(f'--{name}={weight:g} is a loss, and --energy=exact is not trained: drop one')
     if config.evaluation.evaluate_every:
@@ -55,7 +55,7 @@ def _check_normalised(config: Config) -> None:
         )
     if network.network == 'unet' and not is_preconditioned:
         raise UserError('--network=unet needs --energy=preconditioned')
-    for name in ('time_score', 'level_classification', 'contrastive'):
+    for name in ('time_score', 'level_classification', 'recovery_nce', 'contrastive'):
         weight = getattr(options, name)
         if weight and not matches_scores:
             raise UserError(f'--{name}={weight:g} needs --objective=score_matching')

@@ -60,7 +60,16 @@ class Training:
         low=0,
         high=1e3,
     )
-    heights_after: int = option(0, 'Step at which --time_score and --level_classification begin.', low=0)
+    recovery_nce: float = option(
+        0.0,
+        "Weight of a loss that tells an image from the model's own proposal of it, given the image at the "
+        'noise level above. It fits log p across noise levels and images; for score_matching.',
+        low=0,
+        high=1e3,
+    )
+    heights_after: int = option(
+        0, 'Step at which --time_score, --level_classification and --recovery_nce begin.', low=0
+    )
     train_steps: int = option(
         1_000_000,
         'Total number of optimizer steps. 0: 2,000 to 20,000, so that training uses each picture about 200 '

@@ -177,6 +177,35 @@ def level_classification(lead: tf.Tensor, other_lead: tf.Tensor) -> tf.Tensor:
     return (tf.nn.softplus(-lead) + tf.nn.softplus(-other_lead)) / 2
 
 
+def recovery_nce(log_ratio: tf.Tensor, log_ratio_proposed: tf.Tensor) -> tf.Tensor:
+    """Loss of telling x_t of the data from a proposal of x_t, given x_{t+1}: noise-contrastive estimation.
+
+    x_t is an image at noise level t, x_{t+1} the same image one level above. q(x_{t+1} | x_t) is the density
+    of the noise that is added, r(x_t | x_{t+1}) that of the proposal. The log ratio of a pair is
+
+        log p(x_t; t) + log q(x_{t+1} | x_t) - log p(x_{t+1}; t + 1) - log r(x_t | x_{t+1}).
+
+    If half of the pairs are data, the probability that a pair is data is sigmoid(log ratio). The loss is the
+    cross-entropy of this classifier. Whatever r is, it is smallest where the log ratio is that of the true
+    densities. So it makes log densities at different levels comparable, and those of different images at one
+    level too. It fits the conditional density of recovery likelihood (Gao et al. 2021, equation 4), whose
+    normalising constant is p(x_{t+1}; t + 1), by conditional noise-contrastive estimation (Ceylan and
+    Gutmann, ICML 2018, arXiv 1806.03664).
+
+    Args:
+      log_ratio: log ratio in nats where x_t is data, float32 [B].
+      log_ratio_proposed: log ratio in nats where x_t is a draw of r, float32 [B].
+
+    Returns:
+      The loss, float32 [B]; log 2 if data and proposals have the same density.
+
+    Examples:
+      >>> recovery_nce(tf.constant([0.0, 2.0]), log_ratio_proposed=tf.constant([0.0, -2.0])).numpy().round(3)
+      array([0.693, 0.127], dtype=float32)
+    """
+    return (tf.nn.softplus(-log_ratio) + tf.nn.softplus(log_ratio_proposed)) / 2
+
+
 def initializer(
     start: tf.Tensor, proposal: tf.Tensor, y_mean: tf.Tensor, y_neg: tf.Tensor, data_share: float
 ) -> tf.Tensor:

@@ -1,21 +1,23 @@
 """Trains preconditioned energies by score matching at all noise levels."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
-from drl_tf.core import noise, objectives, preconditioning
+from drl_tf.core import level_pairs, noise, objectives, preconditioning
 from drl_tf.core.batch import Batch
 from drl_tf.core.diffusion import per_image
 from drl_tf.core.level_mean import rms
+from drl_tf.core.level_pairs import LevelPair
 from drl_tf.core.noise import Dropout, Seed
 from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 from drl_tf.core.weight_updates import LossesAndGradients, gradients_of_slopes
 
-_LOSSES_OF_HEIGHTS = ('time_score', 'level_classification')
+_LOSSES_OF_HEIGHTS = ('time_score', 'level_classification', 'recovery_nce')
 # Step between two levels to tell apart, in log-SNR, times sqrt(D). If the data have few dimensions, the two
-# classes are about _STEP / sqrt(2) standard deviations apart.
+# classes of level classification are about _STEP / sqrt(2) standard deviations apart.
 _STEP = 3.5
 
 
@@ -23,8 +25,8 @@ class ScoreMatching(RecoveryLikelihood):
     """A model whose energies are log densities, trained by denoising score matching.
 
     All noise levels x_0..x_T of the schedule have an energy. Score matching leaves one additive constant of
-    the log density open at each level. The options `time_score` and `level_classification` add losses that
-    fit these constants; the module `objectives` has functions of the same names.
+    the log density open at each level. The options `time_score`, `level_classification` and `recovery_nce`
+    add losses that fit these constants; the module `objectives` has functions of the same names.
 
     Args:
       config: the configuration of the model, a `config.Config` with energy='preconditioned'.
@@ -97,13 +99,17 @@ class ScoreMatching(RecoveryLikelihood):
             losses = objectives.score_matching(score, eps, batch.angle, self.network.std)
             noted = [losses, rms(S * score)]
             loss = tf.reduce_sum(losses)
+            of_heights = {
+                'time_score': lambda: objectives.time_score(
+                    slope, batch.images, eps, batch.angle, self.network.std
+                ),
+                'level_classification': lambda: self._classify_levels(log_prob, x, eps, batch),
+                'recovery_nce': lambda: self._tell_from_proposals(log_prob, score, x, batch),
+            }
             for name in self._losses_of_heights:
-                if name == 'time_score':
-                    heights = objectives.time_score(slope, batch.images, eps, batch.angle, self.network.std)
-                else:
-                    heights = self._classify_levels(log_prob, x, eps, batch)
+                heights = self._once_begun(of_heights[name], losses)
                 noted.append(heights)
-                loss += self._weight_of_heights(name) * tf.reduce_sum(heights)
+                loss += getattr(options, name) * tf.reduce_sum(heights)
             loss /= options.batch_size
         self.note(batch.level, *noted)
         return {'loss': (loss, gradients_of_slopes(tape, loss, self.network))}
@@ -153,12 +159,56 @@ class ScoreMatching(RecoveryLikelihood):
         angles = self.schedule.angle
         if self.config.training.levels == 'walk':
             return per_image(angles, tf.minimum(batch.level + 1, self.schedule.num_levels))
-        step = _STEP / math.sqrt(math.prod(self.config.image_shape))
-        tangent = tf.tan(batch.angle) * math.exp(step / 2)  # log-SNR = -2 log tan(angle).
+        tangent = tf.tan(batch.angle) * math.exp(self._step / 2)
         return tf.minimum(tf.atan(tangent), np.float32(angles[-1]))
 
-    def _weight_of_heights(self, name: str) -> tf.Tensor:
-        """Returns the weight of a loss of heights, float32 []: 0 in the first `heights_after` steps."""
-        options = self.config.training
-        begun = self.optimizer.iterations.value >= options.heights_after
-        return tf.where(begun, getattr(options, name), 0.0)
+    def _tell_from_proposals(
+        self, log_prob: tf.Tensor, score: tf.Tensor, x: tf.Tensor, batch: Batch
+    ) -> tf.Tensor:
+        """Returns the loss of telling x_t of the data from proposals, given x_{t+1} = x, float32 [B].
+
+        Images whose level has no level below get the loss 0.
+
+        Args:
+          log_prob: log p(x), float32 [B].
+          score: its gradient in x, float32 [B, H, W, C].
+          x: noisy images, float32 [B, H, W, C].
+          batch: the clean images, and the levels of `x`.
+        """
+        below, exists = self._below(batch)
+        pair = LevelPair(below, batch.angle)
+        real = level_pairs.draw(*pair.posterior(batch.images, x), batch.noise(noise.RECOVERY, 0))
+        mean, variance = pair.proposal(tf.stop_gradient(score), x)
+        proposed = level_pairs.draw(mean, variance, batch.noise(noise.RECOVERY, 1))
+        labels = None if batch.labels is None else tf.tile(batch.labels, [2])
+        prepared = self.network.prepare(preconditioning.time_of(tf.tile(below, [2])), labels)
+        dropout = self.dropout_of(batch.seed, *[batch.first] * 2)
+        found = self.network(tf.concat([real, proposed], axis=0), prepared, dropout=dropout)
+        ratios = [
+            F - log_prob + pair.log_ratio(drawn, x, mean, variance)
+            for F, drawn in zip(tf.split(found, 2), (real, proposed), strict=True)
+        ]
+        return tf.where(exists, objectives.recovery_nce(*ratios), 0.0)
+
+    def _below(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the angle of the next level down, float32 [B], and whether there is one, bool [B]."""
+        angles = self.schedule.angle
+        angle = tf.convert_to_tensor(batch.angle)
+        if self.config.training.levels == 'walk':
+            below = per_image(angles, tf.maximum(batch.level - 1, 0))
+        else:
+            below = tf.atan(tf.tan(angle) * math.exp(-self._step / 2))
+        exists = (below >= np.float32(angles[0])) & (below < angle)
+        return tf.where(exists, below, angle / 2), exists
+
+    @property
+    def _step(self) -> float:
+        """The difference in log-SNR, -2 log tan(angle), between two neighbouring continuous levels."""
+        return _STEP / math.sqrt(math.prod(self.config.image_shape))
+
+    def _once_begun(self, compute: Callable[[], tf.Tensor], like: tf.Tensor) -> tf.Tensor:
+        """Returns what `compute` returns, or zeros in the first `heights_after` steps, shaped as `like`."""
+        first = self.config.training.heights_after
+        if not first:
+            return compute()
+        return tf.cond(self.optimizer.iterations.value >= first, compute, lambda: tf.zeros_like(like))

@@ -51,12 +51,13 @@ ONE_CHANGE: dict[str, dict[str, Any]] = {
     'x_next_K30': dict(proposal='x_next', mcmc_steps=(30,)),
     'time_score': dict(time_score=0.05, max_loss=1e9),  # Its loss begins in the thousands.
     'level_classification': dict(level_classification=0.05),
+    'recovery_nce': dict(recovery_nce=0.05),
     'constant_rate': dict(decay_steps=0),
     'no_classes': dict(num_classes=0),
 }
 TABLES = {'t6': T_AND_K, 'preconditioned': ONE_CHANGE}
 # How long a step of a row takes, as a multiple of a default step: measured with digits on 2 CPU cores.
-_STEP_TIMES = {'unet': 9.5, 'level_classification': 2.2}
+_STEP_TIMES = {'unet': 9.5, 'level_classification': 2.2, 'recovery_nce': 1.9}
 
 
 def configs_of(config: Config) -> dict[str, Config]:
@@ -97,6 +98,6 @@ def _common(config: Config, name: str) -> dict[str, Any]:
     steps = at_once * max(1, round(share * options.train_steps / at_once))
     decay_steps = at_once * round(share * options.decay_steps / at_once)
     common = dict(max_minutes=0.0, evaluate_every=0, train_steps=steps, decay_steps=decay_steps)
-    if name in ('time_score', 'level_classification'):
+    if name in ('time_score', 'level_classification', 'recovery_nce'):
         common['heights_after'] = steps * 3 // 4
     return common

@@ -4,6 +4,12 @@ From exact samples of p_0 = exp(l_0) / Z_0, for k = 1, 2, .., K:
 
     log w <- log w + l_k(y) - l_{k-1}(y),    then one transition of y that leaves p_k invariant
 
+The chains may be carried on the way: y becomes y' with density r(y' | y), and the weight is that of the pair,
+
+    log w <- log w + l_k(y') + log q(y | y') - l_{k-1}(y) - log r(y' | y),
+
+with any density q of the way back (Doucet et al., NeurIPS 2022, arXiv 2208.07698).
+
 Then E[w] = Z_K / Z_0. The reverse order, from exact samples of p_K, gives Z_0 / Z_K. By Jensen's inequality,
 the log of the mean of w is below the true log ratio in expectation. So forward runs bound log Z_K from below,
 and reverse runs from above.
@@ -14,6 +20,7 @@ not used, because its weights are wrong and it takes only two densities.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -24,13 +31,14 @@ import tensorflow_probability as tfp
 from drl_tf.core import noise
 
 LogDensity = Callable[[tf.Tensor], tf.Tensor]
+Carry = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 TARGET_ACCEPTANCE = 0.75
 _GAIN = 0.5  # How fast the pilot run adapts the logarithm of the step size.
 _WARM_UP = 30  # Transitions of the pilot run at the first density.
 _SHORTEST = 0.75  # The shortest step, as a share of the step size.
 _PILOT, _RUN = range(2)
-_MOMENTUM, _JITTER = range(2)
+_MOMENTUM, _JITTER, _CARRY = range(3)
 
 
 class State(NamedTuple):
@@ -77,11 +85,20 @@ class Annealer:
       density_of: callable that maps k, int32 [], to the log of p_k up to a constant: a callable that maps y,
         float32 [n, ...], to float32 [n].
       num_leapfrog: leapfrog steps of an HMC transition, which costs `num_leapfrog` + 1 gradients.
+      carry: callable (y, from_k, k, seed) that draws y' given y on the way from density `from_k` to density
+        `k`; both are int32 []. It returns y', like `y`, and log q(y | y') - log r(y' | y), float32 [n]. None:
+        y' is y.
     """
 
-    def __init__(self, density_of: Callable[[tf.Tensor], LogDensity], num_leapfrog: int):
+    def __init__(
+        self,
+        density_of: Callable[[tf.Tensor], LogDensity],
+        num_leapfrog: int,
+        carry: Carry | None = None,
+    ):
         self._density_of = density_of
         self.num_leapfrog = num_leapfrog
+        self._carry = carry
         self._begin = tf.function(self._begin_at, autograph=False)
         self._move = tf.function(self._move_to, autograph=False)
 
@@ -97,14 +114,17 @@ class Annealer:
         """
         return State(y, self._begin(tf.constant(k), y), tf.zeros([tf.shape(y)[0]], tf.float64))
 
-    def move(self, state: State, k: int, step_size: float, seed: tf.Tensor) -> tuple[State, float, float]:
-        """Moves the chains to density k: updates their importance weights, then makes one HMC transition.
+    def move(
+        self, state: State, from_k: int, k: int, step_size: float, seed: tf.Tensor
+    ) -> tuple[State, float, float]:
+        """Moves the chains to density k: carries them, updates their weights, and makes one HMC transition.
 
         Each chain draws its own step size, from 3/4 of `step_size` to `step_size`, to avoid periodic
         trajectories.
 
         Args:
           state: the state of the chains.
+          from_k: index of the density at which they are.
           k: index of the density to move to.
           step_size: largest step size of the leapfrog integrator.
           seed: int32 [2].
@@ -114,22 +134,26 @@ class Annealer:
           coordinates, of the gradient of log p_k at `state.y`. If p_k is Gaussian with standard deviation
           sigma, this root is about 1 / sigma.
         """
-        state, acceptance, slope = self._move(state, tf.constant(k), tf.constant(step_size, tf.float32), seed)
+        ks = tf.constant(from_k), tf.constant(k)
+        state, acceptance, slope = self._move(state, *ks, tf.constant(step_size, tf.float32), seed)
         return state, float(acceptance), float(slope)
 
     def _begin_at(self, k: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         return self._density_of(k)(y)
 
     def _move_to(
-        self, state: State, k: tf.Tensor, step_size: tf.Tensor, seed: tf.Tensor
+        self, state: State, from_k: tf.Tensor, k: tf.Tensor, step_size: tf.Tensor, seed: tf.Tensor
     ) -> tuple[State, tf.Tensor, tf.Tensor]:
+        carried, log_ratio = state.y, 0.0
+        if self._carry:
+            carried, log_ratio = self._carry(state.y, from_k, k, noise.fold(seed, _CARRY))
         jitter_shape = [tf.shape(state.y)[0], *[1] * (len(state.y.shape) - 1)]
         step_size *= tf.random.stateless_uniform(jitter_shape, noise.fold(seed, _JITTER), _SHORTEST, 1.0)
         kernel = tfp.mcmc.HamiltonianMonteCarlo(self._density_of(k), step_size, self.num_leapfrog)
-        before = kernel.bootstrap_results(state.y)
+        before = kernel.bootstrap_results(carried)
         log_density = tf.cast(before.accepted_results.target_log_prob, tf.float64)
-        gain = log_density - tf.cast(state.log_density, tf.float64)
-        y, after = kernel.one_step(state.y, before, seed=noise.fold(seed, _MOMENTUM))
+        gain = log_density - tf.cast(state.log_density, tf.float64) + tf.cast(log_ratio, tf.float64)
+        y, after = kernel.one_step(carried, before, seed=noise.fold(seed, _MOMENTUM))
         acceptance = tf.reduce_mean(tf.exp(tf.minimum(after.log_accept_ratio, 0.0)))
         slope = tf.sqrt(tf.reduce_mean(before.accepted_results.grads_target_log_prob[0] ** 2))
         return State(y, after.accepted_results.target_log_prob, state.log_weight + gain), acceptance, slope
@@ -160,8 +184,8 @@ def anneal(
     """
     seed = noise.fold(seed, _RUN)
     for position in range(done + 1, len(path)):
-        k = path[position]
-        state, acceptance, _ = annealer.move(state, k, step_sizes[k], noise.fold(seed, position))
+        from_k, k = path[position - 1 : position + 1]
+        state, acceptance, _ = annealer.move(state, from_k, k, step_sizes[k], noise.fold(seed, position))
         yield position, state, acceptance
 
 
@@ -190,8 +214,9 @@ def pilot(
     log_step = np.log(step_size)
     state = annealer.begin(path[0], y)
     found = np.full(len(path), float(step_size))
-    for move, k in enumerate([path[0]] * _WARM_UP + list(path[1:])):
-        state, acceptance, slope = annealer.move(state, k, np.exp(log_step), noise.fold(seed, move))
+    order = [path[0]] * (_WARM_UP + 1) + list(path[1:])
+    for move, (from_k, k) in enumerate(itertools.pairwise(order)):
+        state, acceptance, slope = annealer.move(state, from_k, k, np.exp(log_step), noise.fold(seed, move))
         quarter = np.pi / 2 / slope / annealer.num_leapfrog
         log_step = min(log_step + _GAIN * (acceptance - TARGET_ACCEPTANCE), np.log(quarter))
         found[k] = np.exp(log_step)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LogDensity = Callable[[tf.Tensor], tf.Tensor]
 
 WALL = 6.0
+NEAR = 0.95 * WALL
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -71,18 +72,32 @@ class Bridges:
 
         return density_of
 
-    def gradients(self, order: np.ndarray) -> int:
-        """Counts the network gradients that a chain needs for one leapfrog step at each density in `order`.
+    def carry(self, density_at: Callable[[tf.Tensor], LogDensity]) -> None:
+        """Returns None: chains stay where they are on the way from one density to the next."""
 
-        A density that mixes the network's outputs at two noise levels needs two gradients. Any other
+    def first(self, shape: Sequence[int], seed: tf.Tensor) -> tf.Tensor:
+        """Draws from density 0, N(0, I) in the box, float32 of the given shape. `seed` is int32 [2]."""
+        return sample_normal(shape, seed)
+
+    def near_wall(self, y: tf.Tensor) -> float:
+        """Returns the share of y, float32 [n, H, W, C], with a coordinate within 5 % of the walls."""
+        farthest = tf.reduce_max(tf.abs(mirrored(y)), axis=[1, 2, 3])
+        return float(tf.reduce_mean(tf.cast(farthest > NEAR, tf.float32)))
+
+    def gradients(self, order: np.ndarray, num_leapfrog: int) -> int:
+        """Counts the network gradients of a chain.
+
+        A density that mixes the network's outputs at two noise levels needs two gradients where any other
         density needs one.
 
         Args:
           order: indices k of the densities that the chain passes, int [m].
+          num_leapfrog: leapfrog steps of a transition.
         """
         level = self.level[order]
         beta = self.beta[order]
-        return int(np.sum(1 + ((beta > 0) & (beta < 1) & (level < self.level.max()))))
+        mixed = (beta > 0) & (beta < 1) & (level < self.level.max())
+        return (num_leapfrog + 1) * int(np.sum(1 + mixed))
 
 
 def spaced(schedule: Schedule, num_steps: int) -> Bridges:

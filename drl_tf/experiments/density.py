@@ -18,7 +18,7 @@ from drl_tf.config import combinations
 from drl_tf.core import noise, pilot
 from drl_tf.core.guidance import UNCONDITIONAL
 from drl_tf.data import plane
-from drl_tf.experiments import annealing, bridges, partition
+from drl_tf.experiments import annealing, bridges
 from drl_tf.experiments.heights import Heights
 from drl_tf.runs import charts, checkpoint, pictures
 
@@ -243,7 +243,7 @@ def compared(grid: Grid, estimate: annealing.Estimate, likelihood: float) -> dic
     'near_wall' is the share of the density on `grid` where |y|_inf is above 5.7; the grid ends at 6.
     """
     error = math.hypot(estimate.standard_error, grid.error)
-    rim = np.abs(grid.side) > partition.NEAR
+    rim = np.abs(grid.side) > bridges.NEAR
     density = np.exp(grid.log_density - grid.log_density.max())
     return {
         'near_wall': float(density[rim[:, None] | rim].sum() / density.sum()),

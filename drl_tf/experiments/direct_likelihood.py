@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _HEIGHTS = 1  # Purpose of a seed: the noise at all levels.
 _FAR_APART = 0.05  # Bits/dim between the two estimates beyond which a note is written.
+_LARGE = 0.5  # Size of log Z_0 in nats per dimension beyond which a note is written.
 _IMAGES = 1000  # Training images at most, for the constants and to be weighed beside the test split.
 
 
@@ -86,7 +87,7 @@ def _compute(model: EnergyModel, config: Config, weights: str, settings: Mapping
         'summary': dataclasses.asdict(summary),
         'ranking': ranking.ranking(log_prob, summary.typical_mean, test, config.training.seed),
         **bits,
-        'notes': notes(config, bits['test']),
+        'notes': notes(config, bits['test'], found['bennett'].log_z[0]),
     }
     return json.loads(json.dumps(result, default=list))
 
@@ -153,22 +154,30 @@ def _bits(model, config, weights, split, found):
     return bits
 
 
-def notes(config: Config, bits: Mapping[str, float]) -> list[str]:
+def notes(config: Config, bits: Mapping[str, float], log_z_0: float) -> list[str]:
     """Returns sentences that tell a user how far to trust the bits per dimension of --method=direct.
 
-    One sentence warns if the two estimates of log Z lead to different bits per dimension.
+    One sentence warns if the two estimates of log Z lead to different bits per dimension, another if log Z is
+    large. Before training it is 0, and a loss of heights keeps it near 0.
 
     Args:
       config: the configuration of the model.
       bits: bits per dimension of the test split, {name: number}. 'density_bennett' uses log Z from Bennett's
         acceptance ratio, 'density_integration' log Z from thermodynamic integration.
+      log_z_0: log Z of level 0 by Bennett's acceptance ratio, in nats.
     """
     found = ['of the model without a class'] if config.data.num_classes else []
     apart = abs(bits['density_bennett'] - bits['density_integration'])
     if apart > _FAR_APART:
         found.append(
             f'the two estimates of log Z_0 are {apart:.2g} bits/dim apart: the energies of different levels '
-            'do not fit together, which --time_score teaches'
+            'do not fit together, which --recovery_nce teaches'
+        )
+    if abs(log_z_0) > _LARGE * math.prod(config.image_shape):
+        found.append(
+            f'log Z_0 is {log_z_0:,.0f} nats: score matching did not teach how dense one image is against '
+            'another, and the figures may be off by bits/dim; train with --recovery_nce, and check by '
+            '--method=ais'
         )
     return found
 

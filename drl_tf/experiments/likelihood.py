@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from drl_tf.base.files import digest, held, write_json
 from drl_tf.core import noise, pilot
-from drl_tf.experiments import bridges, held_out, partition
+from drl_tf.experiments import bridges, held_out, partition, walk_bridges
 from drl_tf.experiments.bits_per_dim import FEW_EFFECTIVE, bits_per_dim
 from drl_tf.experiments.side_by_side import side_by_side
 from drl_tf.runs import checkpoint, pictures, samples
@@ -41,15 +41,18 @@ def likelihood(
     """Computes bounds of the bits per dimension of test images, and writes them as JSON.
 
     The log density of y_0, an image with the noise of level 0, is F(y_0, 0) - log Z_0, where F is the output
-    of the network and Z_0 its normalising constant. Chains annealed from N(0, I) to level 0 bound log Z_0
-    from below. Chains annealed from samples of the model to N(0, I) estimate it from above. All chains are
-    saved as they run. A later call with the same settings continues them, and may ask for more chains.
+    of the network and Z_0 its normalising constant. Chains annealed from noise to level 0 bound log Z_0 from
+    below. Chains annealed from samples of the model to noise estimate it from above. All chains are saved as
+    they run. A later call with the same settings continues them, and may ask for more chains.
+
+    If the model has log densities at all noise levels, its own proposals carry the chains from level to
+    level. Otherwise the chains stay where they are between the levels.
 
     Args:
       config: the configuration. Its option `num_real` is the largest number of test images; 0: all.
       workdir: the run's directory.
       num_chains: number of chains in each direction.
-      ais_steps: approximate number of densities between N(0, I) and level 0, at least one per level.
+      ais_steps: approximate number of densities between noise and level 0, at least one per level.
       hmc_leapfrog: leapfrog steps of a transition of Hamiltonian Monte Carlo.
       weights: 'ema' (averages) or 'raw'.
       step: training step of the checkpoint; None: the newest.
@@ -64,7 +67,7 @@ def likelihood(
     """
     exact = config.replace(precision='float32', final_denoise=False)
     model, step = checkpoint.load_model(workdir, exact, step)
-    path = bridges.spaced(model.schedule, ais_steps)
+    path, density_at = _path(model, weights, ais_steps)
     seed = config.training.seed
     options = partition.Options(num_chains, hmc_leapfrog, config.sampling.sample_batch_size, seed)
     settings = _settings(model, step, weights, options, ais_steps)
@@ -72,16 +75,15 @@ def likelihood(
     directory = os.path.join(workdir, 'likelihood', name)
     written = f'{directory}-{num_chains}.json'
 
-    def density_at(level: tf.Tensor) -> LogDensity:
-        return model.density_at(level, weights)
-
     with held(directory, '--seed'):
         begin = time.monotonic()
         write_json(os.path.join(directory, 'settings.json'), settings)
         sides = partition.Partition(path, density_at, config.image_shape, options, directory)
-        low, high = _run(sides, model, weights, seed, path.last)
+        low, high = _run(sides, model, weights, seed)
         limit = config.evaluation.num_real or None
-        images = held_out.terms(model.schedule, density_at, config, 'test', limit)
+        images = held_out.terms(
+            model.schedule, lambda level: model.density_at(level, weights), config, 'test', limit
+        )
         seconds = time.monotonic() - begin
         result = {
             **settings,
@@ -95,21 +97,41 @@ def likelihood(
     return {**_figures(result), **side_by_side(workdir, result), 'likelihood': written}
 
 
+def _path(
+    model: EnergyModel, weights: str, ais_steps: int
+) -> tuple[bridges.Bridges | walk_bridges.Walk, Callable[[tf.Tensor], LogDensity]]:
+    """Returns the densities of annealing, and the argument of their method `density_of`."""
+    if _walks(model):
+        network = model.network_of(weights)
+        path = walk_bridges.walk(model.schedule, network, ais_steps)
+        return path, lambda angle: model.log_prob_at(angle, weights)
+    return bridges.spaced(model.schedule, ais_steps), lambda level: model.density_at(level, weights)
+
+
+def _walks(model: EnergyModel) -> bool:
+    """Returns whether the model has log densities at all noise levels, so that it can carry the chains."""
+    config = model.config
+    return config.network.energy == 'preconditioned' and config.training.levels == 'continuous'
+
+
 def _run(
-    sides: partition.Partition, model: EnergyModel, weights: str, seed: int, long_run: int
+    sides: partition.Partition, model: EnergyModel, weights: str, seed: int
 ) -> tuple[partition.Side, partition.Side]:
     """Runs the chains of both sides, with a progress bar."""
     q = pilot.steps(model, weights)
+    long_run = sides.path.last
 
     def drawn(first: int, count: int) -> tf.Tensor:
         x_0 = model.sample(count, noise.root(seed, noise.LIKELIHOOD), first, weights, corrector_steps=q)[-1]
+        if _walks(model):
+            return x_0
         return tf.clip_by_value(tf.cast(model.schedule.m[0], tf.float32) * x_0, -bridges.WALL, bridges.WALL)
 
     with pictures.progress_bar(sides.num_steps(long_run), 'annealing', unit=' transitions') as bar:
         return sides.forward(bar.update), sides.reverse(drawn, long_run, bar.update)
 
 
-def _effort(path: bridges.Bridges, num_chains: int, num_leapfrog: int) -> dict[str, int]:
+def _effort(path: bridges.Bridges | walk_bridges.Walk, num_chains: int, num_leapfrog: int) -> dict[str, int]:
     """Returns the number of gradients of a chain in each direction, without the pilot run, as JSON values."""
     last = path.last
     orders = {
@@ -117,8 +139,7 @@ def _effort(path: bridges.Bridges, num_chains: int, num_leapfrog: int) -> dict[s
         'reverse': np.append(np.full(last, last), np.arange(last)[::-1]),
     }
     gradients = {
-        f'gradients_of_a_{name}_chain': (num_leapfrog + 1) * path.gradients(order)
-        for name, order in orders.items()
+        f'gradients_of_a_{name}_chain': path.gradients(order, num_leapfrog) for name, order in orders.items()
     }
     return {'num_chains': num_chains, 'transitions': last, **gradients}
 
@@ -176,6 +197,12 @@ def _figures(result: Mapping[str, Any]) -> dict[str, str]:
     def shares(name: str, digits: str) -> str:
         return ', '.join(f'{result[f"{name}_{side}"]:{digits}} {side}' for side in ('forward', 'reverse'))
 
+    wall = {}
+    if 'wall' in result:
+        share = shares('near_wall', '.0%')
+        wall = {
+            'near the wall': f'{share}, of the states of level 0 (beyond 0.95 of |y| = {result["wall"]:g})'
+        }
     return {
         'density of x_0': f'{both("density")}; D = {result["D"]}, noise floor {result["noise_floor"]:.2f}',
         'by mean of log w': f'{both("density", "_mean_log")}: looser, with reliable errors',
@@ -184,8 +211,7 @@ def _figures(result: Mapping[str, Any]) -> dict[str, str]:
         'log Z_0, reverse': f'{log_z("high")}',
         'acceptance': shares('acceptance', '.2f'),
         'images': f'{result["num_images"]:,} of the test split',
-        'near the wall': f'{shares("near_wall", ".0%")}, of the states of level 0 '
-        f'(beyond 0.95 of |y| = {bridges.WALL:g})',
+        **wall,
         **{f'note {number}': note for number, note in enumerate(result['notes'], 1)},
     }
 
@@ -209,6 +235,6 @@ def _settings(
         **values,
         'mcmc_steps': model.config.diffusion.mcmc_steps,
         **sampling,
-        'wall': bridges.WALL,
+        **({'path': 'walk'} if _walks(model) else {'wall': bridges.WALL}),
     }
     return json.loads(json.dumps(settings))

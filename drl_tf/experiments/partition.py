@@ -1,4 +1,4 @@
-"""Estimates log Z_0 of exp F(y, 0) in the box |y|_inf <= 6, by annealed importance sampling."""
+"""Estimates log Z_0 of exp F(y, 0) by annealed importance sampling in both directions."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from drl_tf.base.errors import UserError, one_line
 from drl_tf.base.files import written_aside
 from drl_tf.core import noise
 from drl_tf.experiments import annealing
-from drl_tf.experiments.bridges import WALL, mirrored, sample_normal
 
 if TYPE_CHECKING:
     from drl_tf.experiments.bridges import Bridges, LogDensity
+    from drl_tf.experiments.walk_bridges import Walk
 
 Start = Callable[[int, int], tf.Tensor]
 Advance = Callable[[int], Any]
 
-NEAR = 0.95 * WALL
 _PILOT_CHAINS = 8
 _FIRST_STEP_SIZE = 0.3
 _START, _PILOT, _FORWARD, _REVERSE = range(4)
@@ -38,7 +37,7 @@ class Options:
     """Number and length of the Markov chains of annealed importance sampling.
 
     Attributes:
-      num_chains: number of chains in each direction: from N(0, I) to noise level 0, and back.
+      num_chains: number of chains in each direction: from noise to noise level 0, and back.
       num_leapfrog: leapfrog steps of a transition of Hamiltonian Monte Carlo (HMC).
       at_once: number of chains that run together.
       seed: any int.
@@ -57,9 +56,8 @@ class Partition:
     can be continued.
 
     Args:
-      path: the sequence of densities from N(0, I) to level 0, along which chains are annealed, a `Bridges`.
-      density_at: callable that maps a noise level t, int32 [1], to its log density F: a callable that maps y,
-        float32 [n, H, W, C], to F(y, t), float32 [n].
+      path: the sequence of densities from noise to level 0, along which chains are annealed.
+      density_at: the argument of the path's method `density_of`, which computes the model's log densities.
       image_shape: [H, W, C].
       options: number and length of the chains.
       directory: directory of the files; estimates with other settings need other directories.
@@ -67,7 +65,7 @@ class Partition:
 
     def __init__(
         self,
-        path: Bridges,
+        path: Bridges | Walk,
         density_at: Callable[[tf.Tensor], LogDensity],
         image_shape: Sequence[int],
         options: Options,
@@ -77,7 +75,9 @@ class Partition:
         self.image_shape = tuple(image_shape)
         self.options = options
         self.directory = directory
-        self.annealer = annealing.Annealer(path.density_of(density_at), options.num_leapfrog)
+        self.annealer = annealing.Annealer(
+            path.density_of(density_at), options.num_leapfrog, path.carry(density_at)
+        )
         self.seed = noise.fold(noise.root(options.seed, noise.LIKELIHOOD))
 
     def num_steps(self, long_run: int) -> int:
@@ -95,7 +95,7 @@ class Partition:
         return min(_PILOT_CHAINS, self.options.at_once)
 
     def forward(self, advance: Advance) -> Side:
-        """Anneals chains from N(0, I) to level 0.
+        """Anneals chains from density 0 to level 0.
 
         Args:
           advance: callable that shows progress; it gets the number of transitions since its last call.
@@ -107,12 +107,12 @@ class Partition:
         """
 
         def start(first: int, count: int) -> tf.Tensor:
-            return sample_normal([count, *self.image_shape], noise.fold(self.seed, _FORWARD, _START, first))
+            return self.path.first([count, *self.image_shape], noise.fold(self.seed, _FORWARD, _START, first))
 
         return self._side('forward', _FORWARD, 0, start, advance)
 
     def reverse(self, samples: Start, long_run: int, advance: Advance) -> Side:
-        """Anneals chains from samples of level 0, whose density is exp F(y, 0) / Z_0, to N(0, I).
+        """Anneals chains from samples of level 0, whose density is exp F(y, 0) / Z_0, to density 0.
 
         Args:
           samples: callable (first, count) that returns a sample for each of `count` chains, from chain number
@@ -181,7 +181,7 @@ class Partition:
         stored = _load(file, _shapes(count, self.image_shape, last))
         if stored is None:
             state = self.annealer.begin(order[0], start())
-            near = _near(state) if order[0] == self.path.last else 0.0
+            near = self.path.near_wall(state.y) if order[0] == self.path.last else 0.0
             stored = {**_arrays(state), 'done': 0, 'acceptance': np.zeros(last), 'near': near}
         first = annealing.State(*(tf.constant(stored[name]) for name in annealing.State._fields))
         advance(count * int(stored['done']))
@@ -189,7 +189,7 @@ class Partition:
         steps = annealing.anneal(self.annealer, order, first, step_sizes, seed, int(stored['done']))
         for done, state, accepted in steps:
             stored['acceptance'][done - 1] = accepted
-            stored['near'] += _near(state) if order[done] == self.path.last else 0.0
+            stored['near'] += self.path.near_wall(state.y) if order[done] == self.path.last else 0.0
             advance(count)
             if done == last or time.monotonic() - saved > SAVE_EVERY:
                 stored |= {**_arrays(state), 'done': done}
@@ -204,25 +204,19 @@ class Partition:
 
 @dataclasses.dataclass(frozen=True)
 class Side:
-    """The result of chains annealed in one direction, from N(0, I) to level 0 or back.
+    """The result of chains annealed in one direction, from noise to level 0 or back.
 
     Attributes:
       estimate: estimate of log(Z of the last density / Z of the first density), where Z is the normalising
         constant. Its attribute `log_mean` is the value, and `standard_error` the error of the value.
       acceptance: mean acceptance probability of each transition, float64 [transitions].
-      near_wall: share of the states at level 0 with a coordinate within 5 % of the walls of the box
-        |y|_inf <= 6.
+      near_wall: share of the states at level 0 with a coordinate within 5 % of the walls of the path's box;
+        0 without a box.
     """
 
     estimate: annealing.Estimate
     acceptance: np.ndarray
     near_wall: float
-
-
-def _near(state: annealing.State) -> float:
-    """Returns the share of the chains with a coordinate within 5 % of the wall, the bound of the domain."""
-    farthest = tf.reduce_max(tf.abs(mirrored(state.y)), axis=[1, 2, 3])
-    return float(tf.reduce_mean(tf.cast(farthest > NEAR, tf.float32)))
 
 
 def _arrays(state: annealing.State) -> dict[str, np.ndarray]:

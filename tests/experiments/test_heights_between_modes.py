@@ -183,27 +183,21 @@ def test_exact_energies_are_weighed_to_a_few_nats_in_a_thousand_dimensions():
     assert abs(errors[1].mean() - errors[0].mean()) < 0.1
 
 
-@pytest.fixture(scope='module')
-def of_two_scales():
-    """Function, weight of the time score -> (model, heights), each computed once."""
-    found = {}
+def name_of(loss):
+    return next(iter(loss), 'slopes alone')
 
-    def get(time_score):
-        if time_score not in found:
-            model = trained(
-                IMAGES.replace(time_score=time_score), two_scales, 700, lambda name: Radial(name=f'{name}_e')
-            )
-            found[time_score] = model, heights_of_images(model)
-        return found[time_score]
 
-    return get
+def of_two_scales(**loss):
+    """The model trained with a loss of heights, {its name: weight}, and its heights."""
+    model = trained(IMAGES.replace(**loss), two_scales, 700, lambda name: Radial(name=f'{name}_e'))
+    return model, heights_of_images(model)
 
 
 @pytest.mark.slow
-def test_slopes_alone_miss_the_height_between_two_scales(of_two_scales):
+def test_slopes_alone_miss_the_height_between_two_scales():
     """Within a mode log p is right up to a constant. That of one mode is thousands of nats from that of the
     other, though a constant of the whole level cannot show it; the two estimates of it disagree."""
-    model, heights = of_two_scales(0.0)
+    model, heights = of_two_scales()
     narrow, broad = errors_of(model, heights['bennett'].log_z[0], 0)
     assert abs(broad.mean() - narrow.mean()) > 1000
     assert max(narrow.std(), broad.std()) < 100
@@ -211,9 +205,10 @@ def test_slopes_alone_miss_the_height_between_two_scales(of_two_scales):
 
 
 @pytest.mark.slow
-def test_the_time_score_finds_the_height_between_two_scales(of_two_scales):
+@pytest.mark.parametrize('loss', [dict(time_score=0.02), dict(recovery_nce=1.0)], ids=name_of)
+def test_losses_of_heights_find_the_height_between_two_scales(loss):
     """Also without a constant found after training."""
-    model, heights = of_two_scales(0.02)
+    model, heights = of_two_scales(**loss)
     for log_z in (heights['bennett'].log_z[0], heights['integration'].log_z[0], 0.0):
         narrow, broad = errors_of(model, log_z, 0)
         assert np.abs([narrow, broad]).mean() / D < 0.08
@@ -243,13 +238,13 @@ def divergence(model, draw, exact, level=0):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(('time_score', 'least', 'most'), [(0.0, 0.4, np.inf), (0.05, 0.0, 0.2)])
-def test_the_checkerboard(time_score, least, most):
-    """Slopes alone do not weigh its squares against each other at low noise; the time score does."""
-    model = trained(measured(POINTS, board).replace(time_score=time_score), board, 1500)
+@pytest.mark.parametrize('loss', [{}, dict(time_score=0.05), dict(recovery_nce=0.2)], ids=name_of)
+def test_the_checkerboard(loss):
+    """Slopes alone do not weigh its squares against each other at low noise; losses of heights do."""
+    model = trained(measured(POINTS, board).replace(**loss), board, 1500)
     found, grid = divergence(model, board, squares_of_the_board)
-    assert least < found < most
-    if time_score:
+    assert found < 0.2 if loss else found > 0.4
+    if loss:
         points = board(np.random.default_rng(5), 4000)
         heights = Heights(model, 'ema', noise.root(0, noise.LIKELIHOOD), 4000).measure(points)
         for name in BOTH:
@@ -258,14 +253,14 @@ def test_the_checkerboard(time_score, least, most):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('time_score', [0.0, 0.05])
-def test_two_modes_of_weights_nine_to_one(time_score):
+@pytest.mark.parametrize('loss', [{}, dict(time_score=0.05), dict(recovery_nce=0.2)], ids=name_of)
+def test_two_modes_of_weights_nine_to_one(loss):
     """At low noise, log p of the lesser mode is log 9 below that of the greater one."""
-    model = trained(measured(POINTS, two_points).replace(time_score=time_score), two_points, 1000)
+    model = trained(measured(POINTS, two_points).replace(**loss), two_points, 1000)
     angle = np.float32(model.schedule.angle[0])
     centres = np.float32(CENTRES * np.cos(angle)).reshape(2, *plane.IMAGE_SHAPE)
     greater, lesser = model.log_prob_at(tf.fill([2], angle))(centres).numpy()
-    if not time_score:
+    if not loss:
         assert abs(greater - lesser - np.log(9)) > 0.7
         return
     assert greater - lesser == pytest.approx(np.log(9), abs=0.6)

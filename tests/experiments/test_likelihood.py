@@ -181,12 +181,15 @@ def test_methods_of_the_same_images_are_compared(tmp_path):
 
 
 def test_what_is_noted_of_a_direct_figure():
-    config = Config()
+    config = Config().replace(image_size=8, image_channels=1)
     near = {'density_bennett': 3.0, 'density_integration': 3.02}
-    assert direct_likelihood.notes(config, near) == []
-    (note,) = direct_likelihood.notes(config, {**near, 'density_integration': 3.5})
-    assert '0.5 bits/dim apart' in note and '--time_score' in note
-    assert direct_likelihood.notes(config.replace(num_classes=3), near) == ['of the model without a class']
+    assert direct_likelihood.notes(config, near, 31.0) == []
+    (note,) = direct_likelihood.notes(config, {**near, 'density_integration': 3.5}, -31.0)
+    assert '0.5 bits/dim apart' in note and '--recovery_nce' in note
+    (note,) = direct_likelihood.notes(config, near, -4420.1)
+    assert 'log Z_0 is -4,420 nats' in note and '--method=ais' in note
+    with_classes = config.replace(num_classes=3)
+    assert direct_likelihood.notes(with_classes, near, 0.0) == ['of the model without a class']
 
 
 @pytest.fixture(scope='module')

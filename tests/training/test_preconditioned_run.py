@@ -27,6 +27,7 @@ OPTIONS = [
     '--levels=continuous',
     '--time_score=0.05',
     '--level_classification=0.05',
+    '--recovery_nce=0.05',
     '--heights_after=2',
 ]
 
@@ -88,7 +89,7 @@ def test_heights_are_taught_after_the_slopes(run):
     """The log has a loss of each for all T + 1 noises."""
     lines = [json.loads(line) for line in (run[0] / 'metrics.jsonl').read_text().splitlines()]
     for line in lines:
-        for name in ('loss', 'time_score', 'level_classification'):
+        for name in ('loss', 'time_score', 'level_classification', 'recovery_nce'):
             assert len(line[f'level_{name}']) == 4
         assert line['loss'] > 0
 
@@ -177,7 +178,7 @@ def test_what_does_not_go_together_is_refused(capsys, run, tmp_path):
     new = [*OPTIONS, f'--workdir={tmp_path}/w']
     assert 'does not go with --objective=dsm' in refused(capsys, *new, '--objective=dsm', '--act=swish')
     assert '--act=swish' in refused(capsys, *new, '--act=lrelu')
-    for heights in ('--time_score=0.5', '--level_classification=0.5'):
+    for heights in ('--time_score=0.5', '--level_classification=0.5', '--recovery_nce=0.5'):
         line = refused(capsys, *TINY, f'--workdir={tmp_path}/t6', heights)
         assert line.endswith(f'{heights} needs --objective=score_matching')
     assert '--initializer' in refused(capsys, *new, '--initializer')

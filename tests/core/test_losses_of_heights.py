@@ -1,4 +1,4 @@
-"""Level classification against Gaussian data, whose log densities are known at all noise levels."""
+"""Losses of heights against Gaussian data, whose log densities are known at all noise levels."""
 
 import keras
 import numpy as np
@@ -97,10 +97,11 @@ class Heights(keras.layers.Layer):
         return prepared
 
 
+@pytest.mark.parametrize('loss', ['level_classification', 'recovery_nce'])
 @pytest.mark.parametrize('levels', [dict(levels='continuous'), dict(levels='walk', num_levels=30)])
-def test_training_finds_the_heights(levels):
+def test_training_finds_the_heights(levels, loss):
     """Those of exact densities, but for constants that score matching does not see; after `heights_after`."""
-    config = PRECONDITIONED.replace(batch_size=512, level_classification=1.0, heights_after=1, **levels)
+    config = PRECONDITIONED.replace(batch_size=512, heights_after=1, **{loss: 1.0}, **levels)
     model = compiled_model(config)
     model.network = PreconditionedEnergy(
         Heights([0.0, 3.0, -5.0, 10.0]), config.image_shape, mean=0.0, std=STD

@@ -1,0 +1,109 @@
+"""log Z_0 from both sides along the noise levels of a model, against densities of which it is known."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from drl_tf.core import diffusion, noise
+from drl_tf.core.preconditioning import PreconditionedEnergy
+from drl_tf.experiments import annealing, partition, walk_bridges
+
+STD = 0.4
+SHAPE = (8, 8, 1)
+SCHEDULE = diffusion.karras()
+
+
+class Tilted(keras.layers.Layer):
+    """e of a Gaussian whose deviation is `std` instead of the data's, plus a height of the level."""
+
+    def __init__(self, std, **kwargs):
+        super().__init__(**kwargs)
+        self.std = std
+
+    def prepare(self, time, labels=None):
+        return tf.atan(tf.exp(time / 4))
+
+    def call(self, w, angle, dropout=None, remat=False):
+        sigma = tf.tan(angle)
+        ratio = (sigma**2 + STD**2) / (sigma**2 + self.std**2)
+        log_ratio = 32 * tf.math.log(ratio) + (1 - ratio) * tf.reduce_sum(w**2, [1, 2, 3]) / 2
+        return -sigma / STD * (log_ratio + height(angle))
+
+
+def height(angle):
+    return 7 * tf.sin(3 * angle) - 5
+
+
+def sides_of(std, num_steps, directory, num_chains=64):
+    """Both sides of a model of Gaussian images of deviation `std`, which takes them for Gaussians of STD."""
+    network = PreconditionedEnergy(Tilted(std), SHAPE, mean=0.1, std=STD)
+
+    def log_prob_at(angle):
+        return lambda x: network(x, network.prepare(4 * tf.math.log(tf.tan(angle))))
+
+    def samples(first, count):
+        A, S = SCHEDULE.A[0], SCHEDULE.S[0]
+        return A * 0.1 + np.sqrt(A**2 * std**2 + S**2) * noise.normal([5, 6], [count, *SHAPE], first)
+
+    path = walk_bridges.walk(SCHEDULE, network, num_steps)
+    options = partition.Options(num_chains=num_chains, num_leapfrog=1, at_once=64, seed=1)
+    sides = partition.Partition(path, log_prob_at, SHAPE, options, str(directory))
+    return sides.forward(lambda count: None), sides.reverse(samples, 0, lambda count: None)
+
+
+TRUTH = float(height(tf.constant(SCHEDULE.angle[0], tf.float32)))
+
+
+def test_the_densities_go_from_pure_noise_to_level_0():
+    path = walk_bridges.walk(SCHEDULE, None, 12)
+    assert path.last == 13 and path.angles[0] == path.angles[1]
+    np.testing.assert_allclose(path.angles[[1, -1]], SCHEDULE.angle[[-1, 0]])
+    ratios = np.tan(path.angles[1:-1]) / np.tan(path.angles[2:])
+    np.testing.assert_allclose(ratios, ratios[0])
+
+
+def test_few_steps_weigh_exact_densities(tmp_path):
+    """60 steps: both means of log w are within a nat of log Z_0, though heights rise and fall on the way."""
+    low, high = sides_of(STD, 60, tmp_path)
+    for found in (low.estimate.log_mean, -high.estimate.log_mean):
+        assert found == pytest.approx(TRUTH, abs=0.5)
+    assert TRUTH - 1 < low.estimate.mean_log < TRUTH + 0.3
+    assert TRUTH - 0.3 < -high.estimate.mean_log < TRUTH + 1
+    assert low.estimate.effective_sample_size > 32 and high.near_wall == 0
+
+
+def test_a_start_and_steps_that_do_not_fit_widen_the_bounds(tmp_path):
+    """Bounds of log Z_0 hold where steps are coarse, and more steps bring them together."""
+    gaps = []
+    for num_steps in (6, 30):
+        low, high = sides_of(0.6, num_steps, tmp_path / str(num_steps))
+        assert low.estimate.mean_log < TRUTH < -high.estimate.mean_log
+        gaps.append(-high.estimate.mean_log - low.estimate.mean_log)
+    assert gaps[1] < gaps[0] / 2
+
+
+@pytest.mark.parametrize('backwards', [False, True])
+def test_weights_are_unbiased_for_any_carry(backwards):
+    """E[w] is the ratio of the normalising constants, even where chains are carried to the wrong place."""
+    widths = np.array([1.0, 0.8, 0.6])
+    precision = tf.constant(widths**-2, tf.float32)
+
+    def carry(y, from_k, k, seed):
+        moved = 0.9 * y + 0.3 * noise.normal(seed, tf.shape(y)) + 0.05
+
+        def log_normal(rest):
+            return -tf.reduce_sum(rest**2, axis=[1, 2, 3]) / (2 * 0.3**2)
+
+        return moved, log_normal(y - 0.8 * moved) - log_normal(moved - 0.9 * y - 0.05)
+
+    def density_of(k):
+        return lambda y: -precision[k] * tf.reduce_sum(y**2, axis=[1, 2, 3]) / 2
+
+    path = range(3)[::-1] if backwards else range(3)
+    y = tf.cast(widths[path[0]] * noise.normal([1, 2], [50_000, 2, 1, 1]), tf.float32)
+    annealer = annealing.Annealer(density_of, 2, carry)
+    *_, (_, state, _) = annealing.anneal(annealer, path, annealer.begin(path[0], y), np.full(3, 0.3), [3, 4])
+    found = annealing.estimate(state.log_weight)
+    truth = 2 * np.log(widths[path[-1]] / widths[path[0]])
+    assert abs(found.log_mean - truth) < 4 * found.standard_error < 0.1
