@@ -23,10 +23,9 @@ class LevelPair:
       above: the level t + 1 above, larger than `angle`, float32 [B].
 
     Examples:
-      >>> pair = LevelPair(tf.constant([0.5]), tf.constant([1.0]))
-      >>> a, variance = pair.forward()
-      >>> (tf.sin(0.5) ** 2 * a**2 + variance).numpy().round(4), tf.sin([1.0]).numpy().round(4) ** 2
-      (array([0.7081], dtype=float32), array([0.70812225], dtype=float32))
+      >>> a, variance = LevelPair(tf.constant([0.5]), tf.constant([1.0])).forward()
+      >>> a.numpy().round(3), variance.numpy().round(3)
+      (array([0.616], dtype=float32), array([0.621], dtype=float32))
     """
 
     angle: tf.Tensor

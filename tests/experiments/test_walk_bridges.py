@@ -3,13 +3,14 @@
 import keras
 import numpy as np
 import pytest
+import scipy.special
 import tensorflow as tf
 
 from drl_tf.core import diffusion, noise
 from drl_tf.core.preconditioning import PreconditionedEnergy
 from drl_tf.experiments import annealing, partition, walk_bridges
 
-STD = 0.4
+STD = 0.12
 SHAPE = (8, 8, 1)
 SCHEDULE = diffusion.karras()
 
@@ -35,7 +36,7 @@ def height(angle):
     return 7 * tf.sin(3 * angle) - 5
 
 
-def sides_of(std, num_steps, directory, num_chains=64):
+def sides_of(std, num_steps, directory, backwards=True):
     """Both sides of a model of Gaussian images of deviation `std`, which takes them for Gaussians of STD."""
     network = PreconditionedEnergy(Tilted(std), SHAPE, mean=0.1, std=STD)
 
@@ -47,9 +48,10 @@ def sides_of(std, num_steps, directory, num_chains=64):
         return A * 0.1 + np.sqrt(A**2 * std**2 + S**2) * noise.normal([5, 6], [count, *SHAPE], first)
 
     path = walk_bridges.walk(SCHEDULE, network, num_steps)
-    options = partition.Options(num_chains=num_chains, num_leapfrog=1, at_once=64, seed=1)
+    options = partition.Options(num_chains=64, num_leapfrog=1, at_once=64, seed=1)
     sides = partition.Partition(path, log_prob_at, SHAPE, options, str(directory))
-    return sides.forward(lambda count: None), sides.reverse(samples, 0, lambda count: None)
+    low = sides.forward(lambda count: None)
+    return low, sides.reverse(samples, 0, lambda count: None) if backwards else None
 
 
 TRUTH = float(height(tf.constant(SCHEDULE.angle[0], tf.float32)))
@@ -77,10 +79,22 @@ def test_a_start_and_steps_that_do_not_fit_widen_the_bounds(tmp_path):
     """Bounds of log Z_0 hold where steps are coarse, and more steps bring them together."""
     gaps = []
     for num_steps in (6, 30):
-        low, high = sides_of(0.6, num_steps, tmp_path / str(num_steps))
+        low, high = sides_of(0.18, num_steps, tmp_path / str(num_steps))
         assert low.estimate.mean_log < TRUTH < -high.estimate.mean_log
         gaps.append(-high.estimate.mean_log - low.estimate.mean_log)
     assert gaps[1] < gaps[0] / 2
+
+
+def test_what_lies_beyond_the_walls_does_not_count(tmp_path):
+    """Of a broad Gaussian, Z_0 is the mass between the walls, where chains often are."""
+    std = 0.6
+    wall, spread = SCHEDULE.A[0] + 6 * SCHEDULE.S[0], np.hypot(SCHEDULE.A[0] * std, SCHEDULE.S[0])
+    mean = SCHEDULE.A[0] * 0.1
+    mass = scipy.special.ndtr((wall - mean) / spread) - scipy.special.ndtr((-wall - mean) / spread)
+    low, _ = sides_of(std, 60, tmp_path, backwards=False)
+    truth = TRUTH + 64 * np.log(mass)
+    assert truth < TRUTH - 5
+    assert low.estimate.mean_log < truth and low.estimate.log_mean == pytest.approx(truth, abs=1.5)
 
 
 @pytest.mark.parametrize('backwards', [False, True])
