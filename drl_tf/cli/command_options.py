@@ -206,7 +206,8 @@ class Command:
     )
     ais_steps: int = option(
         1000,
-        'Approximate number of intermediate densities of annealing; each level has at least one.',
+        'Number of steps of annealing between noise and level 0. For models that were not trained at all '
+        'noise levels it is approximate, and each level has at least one.',
         low=1,
         high=10_000_000,
     )

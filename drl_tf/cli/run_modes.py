@@ -76,10 +76,10 @@ def as_trained(config: Config, workdir: str) -> Config:
 def _is_exact(mode: str, config: Config) -> bool:
     """Returns whether a mode computes in float32 whatever --precision says.
 
-    MALA and HMC compare log densities, which bfloat16 changes by several nats at low noise.
+    MALA, HMC and --recovery_nce compare log densities, which bfloat16 changes by several nats at low noise.
     """
     if mode == 'train':
-        return config.negatives in ADJUSTED
+        return config.negatives in ADJUSTED or config.training.recovery_nce > 0
     return mode in FLOAT32 or (mode in _DRAWING and config.corrector in ADJUSTED)
 
 

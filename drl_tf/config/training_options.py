@@ -63,12 +63,15 @@ class Training:
     recovery_nce: float = option(
         0.0,
         "Weight of a loss that tells an image from the model's own proposal of it, given the image at the "
-        'noise level above. It fits log p across noise levels and images; for score_matching.',
+        'noise level above. It fits log p across noise levels and images; for score_matching, in float32.',
         low=0,
         high=1e3,
     )
     heights_after: int = option(
-        0, 'Step at which --time_score, --level_classification and --recovery_nce begin.', low=0
+        0,
+        'Step at which --time_score, --level_classification and --recovery_nce begin. Before it, they cost '
+        'nothing, and the log has 0 for them.',
+        low=0,
     )
     train_steps: int = option(
         1_000_000,

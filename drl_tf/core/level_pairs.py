@@ -54,8 +54,9 @@ class LevelPair:
         """Returns mean, like `x_above`, and variance, float32 [B], of the model's proposal r(x_t | x_{t+1}).
 
         Tweedie's formula estimates the clean image from the score. The mean is that of `posterior` with this
-        estimate. The variance includes how uncertain the estimate is, by the norm of the score (Bao et al.,
-        ICLR 2022, arXiv 2201.06503; here for each image alone).
+        estimate, as in the proposal of sampling, `denoising.posterior_proposal`. The variance is larger than
+        there: it includes how uncertain the estimate is, by the norm of the score (Bao et al., ICLR 2022,
+        arXiv 2201.06503; here for each image alone).
 
         Args:
           score: grad log p(x_{t+1}), float32 [B, H, W, C].

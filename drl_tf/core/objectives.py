@@ -189,8 +189,8 @@ def recovery_nce(log_ratio: tf.Tensor, log_ratio_proposed: tf.Tensor) -> tf.Tens
     cross-entropy of this classifier. Whatever r is, it is smallest where the log ratio is that of the true
     densities. So it makes log densities at different levels comparable, and those of different images at one
     level too. It fits the conditional density of recovery likelihood (Gao et al. 2021, equation 4), whose
-    normalising constant is p(x_{t+1}; t + 1), by conditional noise-contrastive estimation (Ceylan and
-    Gutmann, ICML 2018, arXiv 1806.03664).
+    normalising constant is p(x_{t+1}; t + 1), by noise-contrastive estimation of a conditional model (Ma and
+    Collins, EMNLP 2018, arXiv 1809.01812).
 
     Args:
       log_ratio: log ratio in nats where x_t is data, float32 [B].

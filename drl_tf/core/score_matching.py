@@ -16,7 +16,7 @@ from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 from drl_tf.core.weight_updates import LossesAndGradients, gradients_of_slopes
 
 _LOSSES_OF_HEIGHTS = ('time_score', 'level_classification', 'recovery_nce')
-# Step between two levels to tell apart, in log-SNR, times sqrt(D). If the data have few dimensions, the two
+# Step between two neighbouring levels, in log-SNR, times sqrt(D). If the data have few dimensions, the two
 # classes of level classification are about _STEP / sqrt(2) standard deviations apart.
 _STEP = 3.5
 
@@ -26,7 +26,8 @@ class ScoreMatching(RecoveryLikelihood):
 
     All noise levels x_0..x_T of the schedule have an energy. Score matching leaves one additive constant of
     the log density open at each level. The options `time_score`, `level_classification` and `recovery_nce`
-    add losses that fit these constants; the module `objectives` has functions of the same names.
+    add losses that fit these constants; the last also fits how dense one image is against another. The module
+    `objectives` has functions of the same names.
 
     Args:
       config: the configuration of the model, a `config.Config` with energy='preconditioned'.
@@ -167,7 +168,7 @@ class ScoreMatching(RecoveryLikelihood):
     ) -> tf.Tensor:
         """Returns the loss of telling x_t of the data from proposals, given x_{t+1} = x, float32 [B].
 
-        Images whose level has no level below get the loss 0.
+        Images whose level has no level below get the loss 0. So the logged mean of level 0 is too low.
 
         Args:
           log_prob: log p(x), float32 [B].

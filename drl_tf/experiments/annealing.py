@@ -131,8 +131,8 @@ class Annealer:
 
         Returns:
           A triple: the next state; the mean acceptance probability; and the root mean square, over chains and
-          coordinates, of the gradient of log p_k at `state.y`. If p_k is Gaussian with standard deviation
-          sigma, this root is about 1 / sigma.
+          coordinates, of the gradient of log p_k before the transition. If p_k is Gaussian with standard
+          deviation sigma, this root is about 1 / sigma.
         """
         ks = tf.constant(from_k), tf.constant(k)
         state, acceptance, slope = self._move(state, *ks, tf.constant(step_size, tf.float32), seed)
@@ -169,7 +169,7 @@ def anneal(
 ) -> Iterator[tuple[int, State, float]]:
     """Runs chains along a path of densities, with one HMC transition at each density after the first.
 
-    Before each transition, the importance weights in the state are updated.
+    Before each transition, the chains are carried and their importance weights updated.
 
     Args:
       annealer: moves the chains.

@@ -125,8 +125,9 @@ def bits_per_dim(
       schedule: noise levels of the model.
       image_shape: [H, W, C].
       images: {'F': F, 'log_q': log q, 'log_P': log P} for N images, a result of `terms_of_images`.
-      forward: estimate of log Z_0 by chains annealed from N(0, I) to level 0, a lower bound.
-      reverse: estimate of -log Z_0 by chains annealed from samples of level 0 to N(0, I), a lower bound too.
+      forward: estimate of log Z_0 by chains annealed from noise to level 0, a lower bound.
+      reverse: estimate of -log Z_0 by chains annealed from samples of level 0 to noise, a lower bound if the
+        samples are exact.
 
     Returns:
       A dict with these entries. Names with '_low' use the lower bound of log Z_0, from the forward chains;

@@ -158,7 +158,7 @@ def notes(config: Config, bits: Mapping[str, float], log_z_0: float) -> list[str
     """Returns sentences that tell a user how far to trust the bits per dimension of --method=direct.
 
     One sentence warns if the two estimates of log Z lead to different bits per dimension, another if log Z is
-    large. Before training it is 0, and a loss of heights keeps it near 0.
+    large. It is 0 before training, and should stay near 0.
 
     Args:
       config: the configuration of the model.
@@ -174,10 +174,10 @@ def notes(config: Config, bits: Mapping[str, float], log_z_0: float) -> list[str
             'do not fit together, which --recovery_nce teaches'
         )
     if abs(log_z_0) > _LARGE * math.prod(config.image_shape):
+        remedy = 'raise' if config.training.recovery_nce else 'train with'
         found.append(
-            f'log Z_0 is {log_z_0:,.0f} nats: score matching did not teach how dense one image is against '
-            'another, and the figures may be off by bits/dim; train with --recovery_nce, and check by '
-            '--method=ais'
+            f'log Z_0 is {log_z_0:,.0f} nats, and should be near 0: the heights are wrong, and so may be the '
+            f'figures; {remedy} --recovery_nce, and check by --method=ais'
         )
     return found
 

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from drl_tf.base.files import digest, held, write_json
+from drl_tf.config import combinations
 from drl_tf.core import noise, pilot
 from drl_tf.experiments import bridges, held_out, partition, walk_bridges
 from drl_tf.experiments.bits_per_dim import FEW_EFFECTIVE, bits_per_dim
@@ -27,6 +28,8 @@ LogDensity = Callable[[tf.Tensor], tf.Tensor]
 
 _NEAR_SHARE = 0.01  # Bounds beyond which a note is written.
 _LOW_ACCEPTANCE = 0.4
+# By Markov's inequality, the mean of the weights is e^5 times its expectation with a probability below e^-5.
+_SURELY = 10.0
 
 
 def likelihood(
@@ -45,14 +48,15 @@ def likelihood(
     below. Chains annealed from samples of the model to noise estimate it from above. All chains are saved as
     they run. A later call with the same settings continues them, and may ask for more chains.
 
-    If the model has log densities at all noise levels, its own proposals carry the chains from level to
-    level. Otherwise the chains stay where they are between the levels.
+    If the model was trained at all noise levels, its own proposals carry the chains from level to level.
+    Otherwise the chains stay where they are between the levels.
 
     Args:
       config: the configuration. Its option `num_real` is the largest number of test images; 0: all.
       workdir: the run's directory.
       num_chains: number of chains in each direction.
-      ais_steps: approximate number of densities between noise and level 0, at least one per level.
+      ais_steps: number of steps between noise and level 0. If the model was not trained at all noise levels,
+        the number is approximate, and each level has at least one step.
       hmc_leapfrog: leapfrog steps of a transition of Hamiltonian Monte Carlo.
       weights: 'ema' (averages) or 'raw'.
       step: training step of the checkpoint; None: the newest.
@@ -101,17 +105,11 @@ def _path(
     model: EnergyModel, weights: str, ais_steps: int
 ) -> tuple[bridges.Bridges | walk_bridges.Walk, Callable[[tf.Tensor], LogDensity]]:
     """Returns the densities of annealing, and the argument of their method `density_of`."""
-    if _walks(model):
+    if combinations.has_learnt_levels(model.config):
         network = model.network_of(weights)
         path = walk_bridges.walk(model.schedule, network, ais_steps)
         return path, lambda angle: model.log_prob_at(angle, weights)
     return bridges.spaced(model.schedule, ais_steps), lambda level: model.density_at(level, weights)
-
-
-def _walks(model: EnergyModel) -> bool:
-    """Returns whether the model has log densities at all noise levels, so that it can carry the chains."""
-    config = model.config
-    return config.network.energy == 'preconditioned' and config.training.levels == 'continuous'
 
 
 def _run(
@@ -123,7 +121,7 @@ def _run(
 
     def drawn(first: int, count: int) -> tf.Tensor:
         x_0 = model.sample(count, noise.root(seed, noise.LIKELIHOOD), first, weights, corrector_steps=q)[-1]
-        if _walks(model):
+        if combinations.has_learnt_levels(model.config):
             return x_0
         return tf.clip_by_value(tf.cast(model.schedule.m[0], tf.float32) * x_0, -bridges.WALL, bridges.WALL)
 
@@ -164,16 +162,27 @@ def _notes(config: Config, result: Mapping[str, Any]) -> list[str]:
     if config.data.num_classes:
         notes.append('of the model without a class')
     if max(result['near_wall_forward'], result['near_wall_reverse']) > _NEAR_SHARE:
-        notes.append(f'states of level 0 are near the wall at {bridges.WALL:g}: log Z depends on the wall')
+        notes.append(f'states of level 0 are near the walls ({_walls(result)}): log Z depends on them')
     if min(result['effective_sample_size_low'], result['effective_sample_size_high']) < FEW_EFFECTIVE:
         notes.append(
             'few chains carry the weight, so the error is unknown; raise --ais_steps or --hmc_leapfrog'
         )
     if min(result['acceptance_forward'], result['acceptance_reverse']) < _LOW_ACCEPTANCE:
         notes.append('chains hardly move: the figures say little; raise --ais_steps')
-    if result['density_high_mean_log'] < result['density_low_mean_log']:
-        notes.append('high is below low: the long-run samples miss a part of the model')
+    crossed = result['log_z_low'] - result['log_z_high'] > _SURELY
+    if crossed or result['density_high_mean_log'] < result['density_low_mean_log']:
+        notes.append(
+            'high is below low: the long-run samples miss a part of the model. Its log Z_0 is hardly below '
+            f'{result["log_z_low"] - _SURELY / 2:.0f} nats'
+        )
     return notes
+
+
+def _walls(result: Mapping[str, Any]) -> str:
+    """Says where the walls of the chains are."""
+    if 'wall_in_S' in result:
+        return f'{result["wall_in_S"]:g} standard deviations of the noise beyond black and white'
+    return f'|y| = {result["wall"]:g}'
 
 
 def _figures(result: Mapping[str, Any]) -> dict[str, str]:
@@ -197,12 +206,6 @@ def _figures(result: Mapping[str, Any]) -> dict[str, str]:
     def shares(name: str, digits: str) -> str:
         return ', '.join(f'{result[f"{name}_{side}"]:{digits}} {side}' for side in ('forward', 'reverse'))
 
-    wall = {}
-    if 'wall' in result:
-        share = shares('near_wall', '.0%')
-        wall = {
-            'near the wall': f'{share}, of the states of level 0 (beyond 0.95 of |y| = {result["wall"]:g})'
-        }
     return {
         'density of x_0': f'{both("density")}; D = {result["D"]}, noise floor {result["noise_floor"]:.2f}',
         'by mean of log w': f'{both("density", "_mean_log")}: looser, with reliable errors',
@@ -211,7 +214,7 @@ def _figures(result: Mapping[str, Any]) -> dict[str, str]:
         'log Z_0, reverse': f'{log_z("high")}',
         'acceptance': shares('acceptance', '.2f'),
         'images': f'{result["num_images"]:,} of the test split',
-        **wall,
+        'near the walls': f'{shares("near_wall", ".0%")}, of the states of level 0; walls: {_walls(result)}',
         **{f'note {number}': note for number, note in enumerate(result['notes'], 1)},
     }
 
@@ -227,6 +230,7 @@ def _settings(
         for name, value in dataclasses.asdict(model.config.sampling).items()
         if name != 'sample_batch_size'
     }
+    walks = combinations.has_learnt_levels(model.config)
     settings = {
         'step': step,
         'weights': weights,
@@ -235,6 +239,6 @@ def _settings(
         **values,
         'mcmc_steps': model.config.diffusion.mcmc_steps,
         **sampling,
-        **({'path': 'walk'} if _walks(model) else {'wall': bridges.WALL}),
+        **({'path': 'walk', 'wall_in_S': walk_bridges.WALL} if walks else {'wall': bridges.WALL}),
     }
     return json.loads(json.dumps(settings))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from drl_tf.base.files import read_sound_json
+from drl_tf.runs.heights import effort_of_annealing
 
 _SAME = ('weights_sha256', 'seed')
 
@@ -26,7 +27,7 @@ def side_by_side(workdir: str, result: Mapping[str, Any]) -> dict[str, str]:
 
     Returns:
       Lines to print, {label: text}; {} if there is no result of the other method to compare. Of several
-      results of annealing, the one with the most transitions over all chains is used.
+      results of annealing, `heights.effort_of_annealing` chooses one.
     """
     paths = sorted(glob.glob(os.path.join(glob.escape(workdir), 'likelihood', '*.json')))
     others = [
@@ -36,7 +37,7 @@ def side_by_side(workdir: str, result: Mapping[str, Any]) -> dict[str, str]:
     ]
     if not others:
         return {}
-    other = max(others, key=lambda found: found.get('transitions', 0) * found.get('num_chains', 0))
+    other = max(others, key=effort_of_annealing)
     return _figures(*((result, other) if _is_direct(result) else (other, result)))
 
 

@@ -6,7 +6,7 @@ fewer densities than a path along which images stay where they are (Doucet et al
 
 Clean images lie in [-1, 1]. No training image tells the network what lies beyond, and exp F may be huge
 there. So the density of a noisy image, x = A x_clean + S eps, is zero here where a pixel is beyond A + 6 S.
-Walls reflect the chains.
+Walls reflect the chains. A test image lies between them, except with probability 2e-9 per pixel.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from drl_tf.core import level_pairs, noise
-from drl_tf.core.langevin import value_gradient
+from drl_tf.core.langevin import LogDensity, value_gradient
 from drl_tf.core.level_pairs import LevelPair
 from drl_tf.experiments.bridges import mirrored
 
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
     from drl_tf.core.diffusion import Schedule
     from drl_tf.core.preconditioning import PreconditionedEnergy
     from drl_tf.experiments.annealing import Carry
-    from drl_tf.experiments.bridges import LogDensity
 
-LogProbAt = Callable[[tf.Tensor], 'LogDensity']
+LogProbAt = Callable[[tf.Tensor], LogDensity]
 Normal = tuple[tf.Tensor, tf.Tensor]  # Mean and variance.
 
-_WALL = 6.0  # Of noise, in standard deviations.
+WALL = 6.0  # How far the walls are from black and white, in standard deviations of the noise.
+NEAR = 0.95 * WALL
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Walk:
     """The densities k = 0 to K of noisy images x, from pure noise down to noise level 0.
 
-    Density 0 is a Gaussian: that of the highest level if the data were Gaussian. Density k is that of the
-    model at level `angles[k]`.
+    Density 0 is a Gaussian: that of the highest level if the data were Gaussian. It is drawn without walls,
+    which would cut off less than 1e-8 of it per pixel. Density k is that of the model at level `angles[k]`.
 
     Attributes:
       network: the model's network, which knows mean and deviation of the data.
@@ -89,7 +89,9 @@ class Walk:
           log_prob_at: as for `density_of`.
         """
 
-        def carry(y: tf.Tensor, from_k: tf.Tensor, k: tf.Tensor, seed: tf.Tensor):
+        def carry(
+            y: tf.Tensor, from_k: tf.Tensor, k: tf.Tensor, seed: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor]:
             here, there = self._angle(from_k, y), self._angle(k, y)
             low, high = self._wall(tf.maximum(from_k, k)), self._wall(tf.minimum(from_k, k))
             x = mirrored(y, self._wall(from_k))
@@ -98,22 +100,22 @@ class Walk:
             def log_ratio(pair: LevelPair, lower: tf.Tensor, upper: tf.Tensor, proposal: Normal) -> tf.Tensor:
                 a, variance = pair.forward()
                 way_up = (a[:, None, None, None] * lower, variance)
-                return _log_reflected(upper, way_up, high) - _log_reflected(lower, proposal, low)
+                return log_reflected(upper, way_up, high) - log_reflected(lower, proposal, low)
 
-            def down():
+            def down() -> tuple[tf.Tensor, tf.Tensor]:
                 pair = LevelPair(there, here)
-                proposal = pair.proposal(value_gradient(log_prob_at(here), x), x)
+                proposal = _proposal(pair, log_prob_at(here), x, low)
                 lower = mirrored(level_pairs.draw(*proposal, eps), low)
                 return lower, log_ratio(pair, lower, x, proposal)
 
-            def up():
+            def up() -> tuple[tf.Tensor, tf.Tensor]:
                 pair = LevelPair(here, there)
                 a, variance = pair.forward()
                 upper = mirrored(level_pairs.draw(a[:, None, None, None] * x, variance, eps), high)
-                proposal = pair.proposal(value_gradient(log_prob_at(there), upper), upper)
+                proposal = _proposal(pair, log_prob_at(there), upper, low)
                 return upper, -log_ratio(pair, x, upper, proposal)
 
-            def stay():
+            def stay() -> tuple[tf.Tensor, tf.Tensor]:
                 return x, tf.zeros_like(here)
 
             return tf.case([(there[0] < here[0], down), (there[0] > here[0], up)], default=stay)
@@ -134,11 +136,13 @@ class Walk:
         return self.network.unwhitened(w, self._angle(tf.constant(0), w))
 
     def near_wall(self, x: tf.Tensor) -> float:
-        """Returns 0: walls are far from images, and chains that reach them need not lean on them."""
-        return 0.0
+        """Returns the share of x, float32 [n, H, W, C], of level 0 with a pixel beyond A + 5.7 S."""
+        A, S = np.cos(self.angles[-1]), np.sin(self.angles[-1])
+        farthest = tf.reduce_max(tf.abs(mirrored(x, self._wall(tf.constant(self.last)))), axis=[1, 2, 3])
+        return float(tf.reduce_mean(tf.cast(farthest > A + NEAR * S, tf.float32)))
 
     def gradients(self, order: np.ndarray, num_leapfrog: int) -> int:
-        """Counts the network gradients of a chain: of the transitions, and to carry it.
+        """Counts the network gradients of a chain, of its transitions and one for each change of level.
 
         Args:
           order: indices k of the densities that the chain passes, int [m].
@@ -152,7 +156,7 @@ class Walk:
 
     def _wall(self, k: tf.Tensor) -> tf.Tensor:
         """Returns the largest size of a pixel at density k, float32 []."""
-        return tf.gather(tf.constant(np.cos(self.angles) + _WALL * np.sin(self.angles), tf.float32), k)
+        return tf.gather(tf.constant(np.cos(self.angles) + WALL * np.sin(self.angles), tf.float32), k)
 
 
 def walk(schedule: Schedule, network: PreconditionedEnergy, num_steps: int) -> Walk:
@@ -168,10 +172,22 @@ def walk(schedule: Schedule, network: PreconditionedEnergy, num_steps: int) -> W
     return Walk(network, np.append(angles[0], angles))
 
 
-def _log_reflected(x: tf.Tensor, normal: Normal, wall: tf.Tensor) -> tf.Tensor:
-    """Returns the log density of x drawn from a normal and reflected by the walls, float32 [n].
+def _proposal(pair: LevelPair, log_prob: LogDensity, x_above: tf.Tensor, wall: tf.Tensor) -> Normal:
+    """Returns the model's proposal, its mean moved between the walls, so that one reflection is enough."""
+    mean, variance = pair.proposal(value_gradient(log_prob, x_above), x_above)
+    return tf.clip_by_value(mean, -wall, wall), variance
 
-    A pixel comes from itself or from its mirror image at one of the two walls. Further images have no weight.
+
+def log_reflected(x: tf.Tensor, normal: Normal, wall: tf.Tensor) -> tf.Tensor:
+    """Returns the log density of x, drawn from a normal and reflected by the walls, float32 [n].
+
+    A pixel comes from itself or from its mirror image at one of the two walls. Means lie between the walls,
+    so further images have next to no weight unless a step is very coarse.
+
+    Args:
+      x: float32 [n, H, W, C], between the walls.
+      normal: mean, float32 [n, H, W, C], and variance, float32 [n], before the reflection.
+      wall: the walls are at -wall and wall, float32 [].
     """
     mean, variance = normal
     variance = variance[:, None, None, None]

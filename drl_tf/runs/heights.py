@@ -94,3 +94,15 @@ class Heights:
           One number for each level, float64, of the shape of `level`.
         """
         return math.prod(image_shape) * np.log(schedule.m[level]) - np.array(self.log_z)[level]
+
+
+def effort_of_annealing(result: Mapping[str, Any]) -> tuple[bool, int]:
+    """Returns a key that is largest for the best result of annealing.
+
+    Results whose chains the model's own proposals carried come first, then those with more transitions over
+    all chains.
+
+    Args:
+      result: the result, as in its JSON file.
+    """
+    return result.get('path') == 'walk', result.get('transitions', 0) * result.get('num_chains', 0)

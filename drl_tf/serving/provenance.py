@@ -10,6 +10,7 @@ from typing import Any
 from drl_tf.base.files import read_sound_json
 from drl_tf.config import config as configuration
 from drl_tf.runs import authors_checkpoint, checkpoint, exported
+from drl_tf.runs.heights import effort_of_annealing
 
 BEGINNING: dict[str, Any] = {
     'origin': {},
@@ -45,8 +46,8 @@ def history(workdir: str, step: int, weights: str) -> dict[str, Any]:
         dataclass `drl_tf.runs.heights.Heights`; 'log_z' is log Z of each noise level.
       - 'seconds' and 'device': the training time up to this step, and the device.
       - 'evaluations': a list of the results of --mode=evaluate.
-      - 'likelihood': the result of --mode=likelihood by annealed importance sampling. If there are several,
-        it is the one with the most transitions of all chains together.
+      - 'likelihood': the result of --mode=likelihood by annealed importance sampling; of several, the best by
+        `runs.heights.effort_of_annealing`.
       - 'direct': the result of --mode=likelihood --method=direct; of several, the one over the most images.
       - 'density': the result of --mode=density, for points of the plane.
     """
@@ -61,9 +62,7 @@ def history(workdir: str, step: int, weights: str) -> dict[str, Any]:
 
     needed = {'log_z_low', 'log_z_high', 'transitions', 'num_chains'}
     likelihoods = [result for result in results('likelihood') if needed <= result.keys()]
-    likelihood = max(
-        likelihoods, key=lambda result: result['transitions'] * result['num_chains'], default=None
-    )
+    likelihood = max(likelihoods, key=effort_of_annealing, default=None)
     directs = [result for result in results('likelihood') if result.get('method') == 'direct']
     direct = max(directs, key=lambda result: result['test']['num_images'], default=None)
     densities = [result for result in results('density') if '0' in result.get('levels', {})]

@@ -77,9 +77,9 @@ def test_rows_of_one_change_take_the_same_time():
     assert default.differences(config, lambda field: field.name != 'max_minutes') == []
     steps = {name: c.training.train_steps for name, c in configs.items()}
     assert steps.pop('unet') == configs['unet'].training.decay_steps == 260
-    assert steps.pop('level_classification') == 1140 and steps.pop('recovery_nce') == 1320
+    assert steps.pop('level_classification') == 1920 and steps.pop('recovery_nce') == 2080
     assert set(steps.values()) == {2500}
-    for name, step in (('time_score', 1875), ('level_classification', 855), ('recovery_nce', 990)):
+    for name, step in (('time_score', 1875), ('level_classification', 1440), ('recovery_nce', 1560)):
         assert configs[name].training.heights_after == step
     changed = {
         name: {text.split('=')[0].strip('-') for text in c.differences(default, lambda field: True)}

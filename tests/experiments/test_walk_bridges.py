@@ -36,7 +36,7 @@ def height(angle):
     return 7 * tf.sin(3 * angle) - 5
 
 
-def sides_of(std, num_steps, directory, backwards=True):
+def sides_of(std, num_steps, directory):
     """Both sides of a model of Gaussian images of deviation `std`, which takes them for Gaussians of STD."""
     network = PreconditionedEnergy(Tilted(std), SHAPE, mean=0.1, std=STD)
 
@@ -44,14 +44,27 @@ def sides_of(std, num_steps, directory, backwards=True):
         return lambda x: network(x, network.prepare(4 * tf.math.log(tf.tan(angle))))
 
     def samples(first, count):
-        A, S = SCHEDULE.A[0], SCHEDULE.S[0]
-        return A * 0.1 + np.sqrt(A**2 * std**2 + S**2) * noise.normal([5, 6], [count, *SHAPE], first)
+        shares = np.random.default_rng(first).uniform(*between_walls(std), [count, *SHAPE])
+        return tf.constant(MEAN + spread(std) * scipy.special.ndtri(shares), tf.float32)
 
     path = walk_bridges.walk(SCHEDULE, network, num_steps)
     options = partition.Options(num_chains=64, num_leapfrog=1, at_once=64, seed=1)
     sides = partition.Partition(path, log_prob_at, SHAPE, options, str(directory))
-    low = sides.forward(lambda count: None)
-    return low, sides.reverse(samples, 0, lambda count: None) if backwards else None
+    return sides.forward(lambda count: None), sides.reverse(samples, 0, lambda count: None)
+
+
+MEAN = SCHEDULE.A[0] * 0.1
+
+
+def spread(std):
+    """The standard deviation of a pixel of level 0."""
+    return np.hypot(SCHEDULE.A[0] * std, SCHEDULE.S[0])
+
+
+def between_walls(std):
+    """The quantiles of the walls, for a pixel of level 0."""
+    wall = SCHEDULE.A[0] + walk_bridges.WALL * SCHEDULE.S[0]
+    return scipy.special.ndtr((np.array([-wall, wall]) - MEAN) / spread(std))
 
 
 TRUTH = float(height(tf.constant(SCHEDULE.angle[0], tf.float32)))
@@ -72,29 +85,33 @@ def test_few_steps_weigh_exact_densities(tmp_path):
         assert found == pytest.approx(TRUTH, abs=0.5)
     assert TRUTH - 1 < low.estimate.mean_log < TRUTH + 0.3
     assert TRUTH - 0.3 < -high.estimate.mean_log < TRUTH + 1
-    assert low.estimate.effective_sample_size > 32 and high.near_wall == 0
+    assert low.estimate.effective_sample_size > 32 and low.near_wall == high.near_wall == 0
 
 
-def test_a_start_and_steps_that_do_not_fit_widen_the_bounds(tmp_path):
-    """Bounds of log Z_0 hold where steps are coarse, and more steps bring them together."""
-    gaps = []
-    for num_steps in (6, 30):
-        low, high = sides_of(0.18, num_steps, tmp_path / str(num_steps))
-        assert low.estimate.mean_log < TRUTH < -high.estimate.mean_log
-        gaps.append(-high.estimate.mean_log - low.estimate.mean_log)
-    assert gaps[1] < gaps[0] / 2
+def test_the_bounds_hold_where_steps_are_coarse(tmp_path):
+    """Six steps for six levels, and a first density that does not fit."""
+    low, high = sides_of(0.18, 6, tmp_path)
+    assert low.estimate.mean_log < TRUTH - 1 and -high.estimate.mean_log > TRUTH + 1
 
 
 def test_what_lies_beyond_the_walls_does_not_count(tmp_path):
     """Of a broad Gaussian, Z_0 is the mass between the walls, where chains often are."""
-    std = 0.6
-    wall, spread = SCHEDULE.A[0] + 6 * SCHEDULE.S[0], np.hypot(SCHEDULE.A[0] * std, SCHEDULE.S[0])
-    mean = SCHEDULE.A[0] * 0.1
-    mass = scipy.special.ndtr((wall - mean) / spread) - scipy.special.ndtr((-wall - mean) / spread)
-    low, _ = sides_of(std, 60, tmp_path, backwards=False)
-    truth = TRUTH + 64 * np.log(mass)
+    low, high = sides_of(0.6, 60, tmp_path)
+    truth = TRUTH + 64 * np.log(np.diff(between_walls(0.6))[0])
     assert truth < TRUTH - 5
-    assert low.estimate.mean_log < truth and low.estimate.log_mean == pytest.approx(truth, abs=1.5)
+    assert low.estimate.mean_log < truth < -high.estimate.mean_log
+    for found in (low.estimate.log_mean, -high.estimate.log_mean):
+        assert found == pytest.approx(truth, abs=1.5)
+    assert min(low.near_wall, high.near_wall) > 0.01
+
+
+def test_a_reflected_normal_has_the_mass_one():
+    """Also where its mean is at a wall."""
+    x = tf.linspace(-0.7, 0.7, 20_001)[:, None, None, None]
+    for mean in (-0.5, 0.1, 0.7):
+        normal = tf.fill([1, 1, 1, 1], mean), tf.constant([0.04])
+        density = np.exp(walk_bridges.log_reflected(x, normal, tf.constant(0.7)))
+        assert 1.4 * density.mean() == pytest.approx(1, abs=2e-3)
 
 
 @pytest.mark.parametrize('backwards', [False, True])
