@@ -73,10 +73,10 @@ def everywhere(function: Callable[[], Any]) -> Any:
     except CARRIED as error:
         mine = error
     failures = [failure for failure in exchange(_as_json(mine)) if failure]
-    if mine:
-        raise mine
     if failures:
-        raise _from_json(*failures[0])
+        with contextlib.suppress(*_LOST):  # Nobody ends before all have received the failures.
+            exchange(None)
+        raise mine or _from_json(*failures[0])
     return result
 
 
