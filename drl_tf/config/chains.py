@@ -78,8 +78,12 @@ def has_any_level(config: Config) -> bool:
     Models with --energy=exact can, and so can those trained with --energy=preconditioned and
     --levels=continuous.
     """
-    energy = config.network.energy
-    return energy == 'exact' or (energy == 'preconditioned' and config.training.levels == 'continuous')
+    return config.network.energy == 'exact' or has_learnt_levels(config)
+
+
+def has_learnt_levels(config: Config) -> bool:
+    """Returns whether a model learnt log densities at all noise levels."""
+    return config.network.energy == 'preconditioned' and config.training.levels == 'continuous'
 
 
 def check_sweep(config: Config, correctors: Sequence[str]) -> None:

@@ -38,12 +38,7 @@ def likelihood_method(config: Config) -> str:
     --energy=preconditioned and --levels=continuous. 'ais' estimates log Z by annealing. It is the default of
     all other models.
     """
-    return 'direct' if has_learnt_levels(config) else 'ais'
-
-
-def has_learnt_levels(config: Config) -> bool:
-    """Returns whether a model learnt log densities at all noise levels."""
-    return config.network.energy == 'preconditioned' and config.training.levels == 'continuous'
+    return 'direct' if chains.has_learnt_levels(config) else 'ais'
 
 
 def check_likelihood(config: Config, method: str) -> None:

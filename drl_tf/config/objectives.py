@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drl_tf.base.errors import UserError
+from drl_tf.config.training_options import LOSSES_OF_HEIGHTS
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
@@ -31,7 +32,7 @@ def check(config: Config) -> None:
 
 def _check_exact(config: Config) -> None:
     """Raises UserError if an option asks to train exact energies."""
-    for name in ('contrastive', 'time_score', 'level_classification', 'recovery_nce'):
+    for name in ('contrastive', *LOSSES_OF_HEIGHTS):
         if weight := getattr(config.training, name):
             raise UserError(f'--{name}={weight:g} is a loss, and --energy=exact is not trained: drop one')
     if config.evaluation.evaluate_every:
@@ -55,7 +56,7 @@ def _check_normalised(config: Config) -> None:
         )
     if network.network == 'unet' and not is_preconditioned:
         raise UserError('--network=unet needs --energy=preconditioned')
-    for name in ('time_score', 'level_classification', 'recovery_nce', 'contrastive'):
+    for name in (*LOSSES_OF_HEIGHTS, 'contrastive'):
         weight = getattr(options, name)
         if weight and not matches_scores:
             raise UserError(f'--{name}={weight:g} needs --objective=score_matching')

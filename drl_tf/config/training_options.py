@@ -4,6 +4,8 @@ import dataclasses
 
 from drl_tf.config.option_fields import option
 
+# Losses that teach heights: options whose value is the weight.
+LOSSES_OF_HEIGHTS = ('time_score', 'level_classification', 'recovery_nce')
 PRECISIONS = ('auto', 'float32', 'bfloat16')
 
 

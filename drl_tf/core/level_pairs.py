@@ -23,19 +23,23 @@ class LevelPair:
       above: the level t + 1 above, larger than `angle`, float32 [B].
 
     Examples:
-      >>> a, variance = LevelPair(tf.constant([0.5]), tf.constant([1.0])).forward()
-      >>> a.numpy().round(3), variance.numpy().round(3)
+      >>> pair = LevelPair(tf.constant([0.5]), tf.constant([1.0]))
+      >>> mean, variance = pair.forward(tf.ones([1, 1, 1, 1]))
+      >>> mean.numpy().ravel().round(3), variance.numpy().round(3)
       (array([0.616], dtype=float32), array([0.621], dtype=float32))
     """
 
     angle: tf.Tensor
     above: tf.Tensor
 
-    def forward(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns a and s^2, float32 [B] each, with x_{t+1} = a x_t + s eps and eps ~ N(0, I)."""
-        A = tf.cos(self.angle)
-        variance = tf.sin(self.above - self.angle) * tf.sin(self.above + self.angle) / A**2
-        return tf.cos(self.above) / A, variance
+    def forward(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns mean, like `x`, and variance, float32 [B], of x_{t+1} given x_t: a x_t and s^2.
+
+        Args:
+          x: x_t, float32 [B, H, W, C].
+        """
+        a, variance = self._step()
+        return _at(a) * x, variance
 
     def posterior(self, x_clean: tf.Tensor, x_above: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns mean, like `x_above`, and variance, float32 [B], of x_t given the clean image and x_{t+1}.
@@ -44,11 +48,8 @@ class LevelPair:
           x_clean: clean images, float32 [B, H, W, C].
           x_above: x_{t+1}, float32 [B, H, W, C].
         """
-        a, variance = self.forward()
-        share = variance / tf.sin(self.above) ** 2
-        S_squared = tf.sin(self.angle) ** 2
-        rest = a * S_squared / tf.sin(self.above) ** 2
-        return _at(tf.cos(self.angle) * share) * x_clean + _at(rest) * x_above, S_squared * share
+        of_clean, of_above, variance = self._posterior()
+        return _at(of_clean) * x_clean + _at(of_above) * x_above, variance
 
     def proposal(self, score: tf.Tensor, x_above: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns mean, like `x_above`, and variance, float32 [B], of the model's proposal r(x_t | x_{t+1}).
@@ -63,11 +64,10 @@ class LevelPair:
           x_above: x_{t+1}, float32 [B, H, W, C].
         """
         A, S = tf.cos(self.above), tf.sin(self.above)
+        of_clean, of_above, variance = self._posterior()
         estimate = (x_above + _at(S**2) * score) / _at(A)
-        mean, variance = self.posterior(estimate, x_above)
         uncertainty = (S / A) ** 2 * tf.nn.relu(1 - S**2 * tf.reduce_mean(score**2, [1, 2, 3]))
-        share = tf.cos(self.angle) * self.forward()[1] / S**2
-        return mean, variance + share**2 * uncertainty
+        return _at(of_clean) * estimate + _at(of_above) * x_above, variance + of_clean**2 * uncertainty
 
     def log_ratio(self, x: tf.Tensor, x_above: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor) -> tf.Tensor:
         """Returns log q(x_{t+1} | x_t) - log r(x_t | x_{t+1}) in nats, float32 [B].
@@ -78,8 +78,21 @@ class LevelPair:
           mean: mean of `proposal`, float32 [B, H, W, C].
           variance: variance of `proposal`, float32 [B].
         """
-        a, forward_variance = self.forward()
-        return _log_normal(x_above - _at(a) * x, forward_variance) - _log_normal(x - mean, variance)
+        mean_above, variance_above = self.forward(x)
+        return _log_normal(x_above - mean_above, variance_above) - _log_normal(x - mean, variance)
+
+    def _step(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns a and s^2, float32 [B] each, with x_{t+1} = a x_t + s eps and eps ~ N(0, I)."""
+        A = tf.cos(self.angle)
+        variance = tf.sin(self.above - self.angle) * tf.sin(self.above + self.angle) / A**2
+        return tf.cos(self.above) / A, variance
+
+    def _posterior(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns the weights of x_clean and x_{t+1} in the mean of `posterior`; its variance: [B] each."""
+        a, variance = self._step()
+        share = variance / tf.sin(self.above) ** 2
+        S_squared = tf.sin(self.angle) ** 2
+        return tf.cos(self.angle) * share, a * S_squared / tf.sin(self.above) ** 2, S_squared * share
 
 
 def draw(mean: tf.Tensor, variance: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:

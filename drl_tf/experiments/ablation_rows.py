@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from drl_tf.base.errors import UserError
+from drl_tf.config.training_options import LOSSES_OF_HEIGHTS
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
@@ -99,6 +100,6 @@ def _common(config: Config, name: str) -> dict[str, Any]:
     steps = at_once * max(1, round(share * options.train_steps / at_once))
     decay_steps = at_once * round(share * options.decay_steps / at_once)
     common = dict(max_minutes=0.0, evaluate_every=0, train_steps=steps, decay_steps=decay_steps)
-    if name in ('time_score', 'level_classification', 'recovery_nce'):
+    if name in LOSSES_OF_HEIGHTS:
         common['heights_after'] = steps * 3 // 4
     return common

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -35,15 +35,22 @@ class Bridges:
     Attributes:
       level: t_k for each k, int32 [K + 1].
       beta: beta_k for each k, float64 [K + 1] in [0, 1]; only beta_0 is 0.
+      m_0: the factor between x_0, an image with the noise of level 0, and y_0.
     """
 
     level: np.ndarray
     beta: np.ndarray
+    m_0: float
 
     @property
     def last(self) -> int:
         """K, the index of the last density."""
         return len(self.level) - 1
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the figures depend on besides the number of steps, as JSON values."""
+        return {'wall': WALL}
 
     def density_of(self, density_at: Callable[[tf.Tensor], LogDensity]) -> Callable[[tf.Tensor], LogDensity]:
         """Returns a callable that maps an index k to the log of density k, up to a constant.
@@ -78,6 +85,10 @@ class Bridges:
     def first(self, shape: Sequence[int], seed: tf.Tensor) -> tf.Tensor:
         """Draws from density 0, N(0, I) in the box, float32 of the given shape. `seed` is int32 [2]."""
         return sample_normal(shape, seed)
+
+    def states(self, x_0: tf.Tensor) -> tf.Tensor:
+        """Returns the states of chains at x_0, images with the noise of level 0: m_0 x_0 within the box."""
+        return tf.clip_by_value(tf.cast(self.m_0, tf.float32) * x_0, -WALL, WALL)
 
     def near_wall(self, y: tf.Tensor) -> float:
         """Returns the share of y, float32 [n, H, W, C], with a coordinate within 5 % of the walls."""
@@ -124,7 +135,7 @@ def spaced(schedule: Schedule, num_steps: int) -> Bridges:
         part = np.arange(1, counts[t] + 1) / counts[t]
         levels += [t] * counts[t]
         betas += list(np.expm1(2 * ratio[t] * part) / np.expm1(2 * ratio[t]))
-    return Bridges(np.array(levels, np.int32), np.array(betas))
+    return Bridges(np.array(levels, np.int32), np.array(betas), float(schedule.m[0]))
 
 
 def mirrored(y: tf.Tensor, wall: float | tf.Tensor = WALL) -> tf.Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from drl_tf.base.files import digest, held, write_json
-from drl_tf.config import combinations
+from drl_tf.config import chains
 from drl_tf.core import noise, pilot
 from drl_tf.experiments import bridges, held_out, partition, walk_bridges
 from drl_tf.experiments.bits_per_dim import FEW_EFFECTIVE, bits_per_dim
@@ -74,7 +74,7 @@ def likelihood(
     path, density_at = _path(model, weights, ais_steps)
     seed = config.training.seed
     options = partition.Options(num_chains, hmc_leapfrog, config.sampling.sample_batch_size, seed)
-    settings = _settings(model, step, weights, options, ais_steps)
+    settings = {**_settings(model, step, weights, options, ais_steps), **path.settings}
     name = f'{step:08d}-{weights}-{ais_steps}x{hmc_leapfrog}-{digest(json.dumps(settings, sort_keys=True))}'
     directory = os.path.join(workdir, 'likelihood', name)
     written = f'{directory}-{num_chains}.json'
@@ -105,7 +105,7 @@ def _path(
     model: EnergyModel, weights: str, ais_steps: int
 ) -> tuple[bridges.Bridges | walk_bridges.Walk, Callable[[tf.Tensor], LogDensity]]:
     """Returns the densities of annealing, and the argument of their method `density_of`."""
-    if combinations.has_learnt_levels(model.config):
+    if chains.has_learnt_levels(model.config):
         network = model.network_of(weights)
         path = walk_bridges.walk(model.schedule, network, ais_steps)
         return path, lambda angle: model.log_prob_at(angle, weights)
@@ -119,14 +119,12 @@ def _run(
     q = pilot.steps(model, weights)
     long_run = sides.path.last
 
-    def drawn(first: int, count: int) -> tf.Tensor:
-        x_0 = model.sample(count, noise.root(seed, noise.LIKELIHOOD), first, weights, corrector_steps=q)[-1]
-        if combinations.has_learnt_levels(model.config):
-            return x_0
-        return tf.clip_by_value(tf.cast(model.schedule.m[0], tf.float32) * x_0, -bridges.WALL, bridges.WALL)
+    def samples_of(first: int, count: int) -> tf.Tensor:
+        drawn = model.sample(count, noise.root(seed, noise.LIKELIHOOD), first, weights, corrector_steps=q)
+        return sides.path.states(drawn[-1])
 
     with pictures.progress_bar(sides.num_steps(long_run), 'annealing', unit=' transitions') as bar:
-        return sides.forward(bar.update), sides.reverse(drawn, long_run, bar.update)
+        return sides.forward(bar.update), sides.reverse(samples_of, long_run, bar.update)
 
 
 def _effort(path: bridges.Bridges | walk_bridges.Walk, num_chains: int, num_leapfrog: int) -> dict[str, int]:
@@ -230,7 +228,6 @@ def _settings(
         for name, value in dataclasses.asdict(model.config.sampling).items()
         if name != 'sample_batch_size'
     }
-    walks = combinations.has_learnt_levels(model.config)
     settings = {
         'step': step,
         'weights': weights,
@@ -239,6 +236,5 @@ def _settings(
         **values,
         'mcmc_steps': model.config.diffusion.mcmc_steps,
         **sampling,
-        **({'path': 'walk', 'wall_in_S': walk_bridges.WALL} if walks else {'wall': bridges.WALL}),
     }
     return json.loads(json.dumps(settings))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -55,6 +55,11 @@ class Walk:
     def last(self) -> int:
         """K, the index of the last density."""
         return len(self.angles) - 1
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the figures depend on besides the number of steps, as JSON values."""
+        return {'path': 'walk', 'wall_in_S': WALL}
 
     def density_of(self, log_prob_at: LogProbAt) -> Callable[[tf.Tensor], LogDensity]:
         """Returns a callable that maps an index k, int32 [], to the log of density k, up to a constant.
@@ -98,9 +103,8 @@ class Walk:
             eps = noise.normal(seed, tf.shape(x))
 
             def log_ratio(pair: LevelPair, lower: tf.Tensor, upper: tf.Tensor, proposal: Normal) -> tf.Tensor:
-                a, variance = pair.forward()
-                way_up = (a[:, None, None, None] * lower, variance)
-                return log_reflected(upper, way_up, high) - log_reflected(lower, proposal, low)
+                way_up = log_reflected(upper, pair.forward(lower), high)
+                return way_up - log_reflected(lower, proposal, low)
 
             def down() -> tuple[tf.Tensor, tf.Tensor]:
                 pair = LevelPair(there, here)
@@ -110,8 +114,7 @@ class Walk:
 
             def up() -> tuple[tf.Tensor, tf.Tensor]:
                 pair = LevelPair(here, there)
-                a, variance = pair.forward()
-                upper = mirrored(level_pairs.draw(a[:, None, None, None] * x, variance, eps), high)
+                upper = mirrored(level_pairs.draw(*pair.forward(x), eps), high)
                 proposal = _proposal(pair, log_prob_at(there), upper, low)
                 return upper, -log_ratio(pair, x, upper, proposal)
 
@@ -134,6 +137,10 @@ class Walk:
         """
         w = noise.normal(seed, shape)
         return self.network.unwhitened(w, self._angle(tf.constant(0), w))
+
+    def states(self, x_0: tf.Tensor) -> tf.Tensor:
+        """Returns the states of chains at x_0, images with the noise of level 0: the images."""
+        return x_0
 
     def near_wall(self, x: tf.Tensor) -> float:
         """Returns the share of x, float32 [n, H, W, C], of level 0 with a pixel beyond A + 5.7 S."""
