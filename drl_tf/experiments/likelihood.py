@@ -160,7 +160,7 @@ def _notes(config: Config, result: Mapping[str, Any]) -> list[str]:
     if config.data.num_classes:
         notes.append('of the model without a class')
     if max(result['near_wall_forward'], result['near_wall_reverse']) > _NEAR_SHARE:
-        notes.append(f'states of level 0 are near the walls ({_walls(result)}): log Z depends on them')
+        notes.append(f'states of level 0 are near the walls, |y| = {result["wall"]:g}: log Z depends on them')
     if min(result['effective_sample_size_low'], result['effective_sample_size_high']) < FEW_EFFECTIVE:
         notes.append(
             'few chains carry the weight, so the error is unknown; raise --ais_steps or --hmc_leapfrog'
@@ -174,13 +174,6 @@ def _notes(config: Config, result: Mapping[str, Any]) -> list[str]:
             f'{result["log_z_low"] - _SURELY / 2:.0f} nats'
         )
     return notes
-
-
-def _walls(result: Mapping[str, Any]) -> str:
-    """Says where the walls of the chains are."""
-    if 'wall_in_S' in result:
-        return f'{result["wall_in_S"]:g} standard deviations of the noise beyond black and white'
-    return f'|y| = {result["wall"]:g}'
 
 
 def _figures(result: Mapping[str, Any]) -> dict[str, str]:
@@ -204,6 +197,7 @@ def _figures(result: Mapping[str, Any]) -> dict[str, str]:
     def shares(name: str, digits: str) -> str:
         return ', '.join(f'{result[f"{name}_{side}"]:{digits}} {side}' for side in ('forward', 'reverse'))
 
+    near = f'{shares("near_wall", ".0%")}, of the states of level 0; walls: |y| = {result.get("wall", 0):g}'
     return {
         'density of x_0': f'{both("density")}; D = {result["D"]}, noise floor {result["noise_floor"]:.2f}',
         'by mean of log w': f'{both("density", "_mean_log")}: looser, with reliable errors',
@@ -212,7 +206,7 @@ def _figures(result: Mapping[str, Any]) -> dict[str, str]:
         'log Z_0, reverse': f'{log_z("high")}',
         'acceptance': shares('acceptance', '.2f'),
         'images': f'{result["num_images"]:,} of the test split',
-        'near the walls': f'{shares("near_wall", ".0%")}, of the states of level 0; walls: {_walls(result)}',
+        **({'near the walls': near} if 'wall' in result else {}),
         **{f'note {number}': note for number, note in enumerate(result['notes'], 1)},
     }
 

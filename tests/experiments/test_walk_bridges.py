@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-import scipy.special
+import scipy.stats
 import tensorflow as tf
 
 from drl_tf.core import diffusion, noise
@@ -44,8 +44,7 @@ def sides_of(std, num_steps, directory):
         return lambda x: network(x, network.prepare(4 * tf.math.log(tf.tan(angle))))
 
     def samples(first, count):
-        shares = np.random.default_rng(first).uniform(*between_walls(std), [count, *SHAPE])
-        return tf.constant(MEAN + spread(std) * scipy.special.ndtri(shares), tf.float32)
+        return tf.constant(drawn(std, first, count), tf.float32)
 
     path = walk_bridges.walk(SCHEDULE, network, num_steps)
     options = partition.Options(num_chains=64, num_leapfrog=1, at_once=64, seed=1)
@@ -61,10 +60,29 @@ def spread(std):
     return np.hypot(SCHEDULE.A[0] * std, SCHEDULE.S[0])
 
 
-def between_walls(std):
-    """The quantiles of the walls, for a pixel of level 0."""
-    wall = SCHEDULE.A[0] + walk_bridges.WALL * SCHEDULE.S[0]
-    return scipy.special.ndtr((np.array([-wall, wall]) - MEAN) / spread(std))
+EDGE = SCHEDULE.A[0] + walk_bridges.TAIL * SCHEDULE.S[0]
+
+
+def log_tailed(x, std):
+    """log density of pixels of level 0, N(MEAN, spread^2) up to EDGE on both sides; not normalised."""
+    excess = (np.maximum(np.abs(x), EDGE) - SCHEDULE.A[0]) / SCHEDULE.S[0]
+    log_normal = scipy.stats.norm.logpdf(np.clip(x, -EDGE, EDGE), MEAN, spread(std))
+    return log_normal - (excess**2 - walk_bridges.TAIL**2) / 2
+
+
+GRID = np.linspace(-1.2, 1.2, 200_001)
+
+
+def log_mass(std):
+    """log of the integral of `log_tailed`."""
+    return np.log(np.trapezoid(np.exp(log_tailed(GRID, std)), GRID))
+
+
+def drawn(std, seed, count):
+    """Samples of `log_tailed`, by the inverse of its distribution function."""
+    below = np.cumsum(np.exp(log_tailed(GRID, std)))
+    uniform = np.random.default_rng(seed).uniform(size=[count, *SHAPE])
+    return np.interp(uniform, below / below[-1], GRID)
 
 
 TRUTH = float(height(tf.constant(SCHEDULE.angle[0], tf.float32)))
@@ -85,7 +103,7 @@ def test_few_steps_weigh_exact_densities(tmp_path):
         assert found == pytest.approx(TRUTH, abs=0.5)
     assert TRUTH - 1 < low.estimate.mean_log < TRUTH + 0.3
     assert TRUTH - 0.3 < -high.estimate.mean_log < TRUTH + 1
-    assert low.estimate.effective_sample_size > 32 and low.near_wall == high.near_wall == 0
+    assert low.estimate.effective_sample_size > 32
 
 
 def test_the_bounds_hold_where_steps_are_coarse(tmp_path):
@@ -94,24 +112,30 @@ def test_the_bounds_hold_where_steps_are_coarse(tmp_path):
     assert low.estimate.mean_log < TRUTH - 1 and -high.estimate.mean_log > TRUTH + 1
 
 
-def test_what_lies_beyond_the_walls_does_not_count(tmp_path):
-    """Of a broad Gaussian, Z_0 is the mass between the walls, where chains often are."""
-    low, high = sides_of(0.6, 60, tmp_path)
-    truth = TRUTH + 64 * np.log(np.diff(between_walls(0.6))[0])
-    assert truth < TRUTH - 5
+def test_beyond_black_and_white_are_the_tails_of_the_noise(tmp_path):
+    """Of a broad Gaussian, Z_0 is the mass up to the tails, and theirs."""
+    low, high = sides_of(0.45, 120, tmp_path)
+    truth = TRUTH + 64 * log_mass(0.45)
+    assert truth < TRUTH - 1.5
     assert low.estimate.mean_log < truth < -high.estimate.mean_log
     for found in (low.estimate.log_mean, -high.estimate.log_mean):
-        assert found == pytest.approx(truth, abs=1.5)
-    assert min(low.near_wall, high.near_wall) > 0.01
+        assert found == pytest.approx(truth, abs=1)
 
 
-def test_a_reflected_normal_has_the_mass_one():
-    """Also where its mean is at a wall."""
-    x = tf.linspace(-0.7, 0.7, 20_001)[:, None, None, None]
-    for mean in (-0.5, 0.1, 0.7):
-        normal = tf.fill([1, 1, 1, 1], mean), tf.constant([0.04])
-        density = np.exp(walk_bridges.log_reflected(x, normal, tf.constant(0.7)))
-        assert 1.4 * density.mean() == pytest.approx(1, abs=2e-3)
+def test_tails_change_nothing_where_training_images_are():
+    """Within A + 3 S; beyond it, log p falls as that of the noise, whatever it was."""
+    angle = tf.constant([0.3])
+    A, S = np.cos(0.3), np.sin(0.3)
+    tailed = walk_bridges.with_tails(lambda angle: lambda x: tf.reduce_sum(5 * x**2, axis=[1, 2, 3]))(angle)
+
+    def log_p(x):
+        return float(tailed(tf.fill([1, 1, 1, 1], np.float32(x)))[0])
+
+    for x in (-A - 2.9 * S, 0.2, A + 2.9 * S):
+        assert log_p(x) == pytest.approx(5 * x**2, rel=1e-5)
+    for x in (-A - 4 * S, A + 5 * S):
+        ends = ((abs(x) - A) / S) ** 2 - 9
+        assert log_p(x) == pytest.approx(5 * (A + 3 * S) ** 2 - ends / 2, rel=1e-5)
 
 
 @pytest.mark.parametrize('backwards', [False, True])

@@ -161,7 +161,7 @@ def test_both_methods_stand_side_by_side(capsys, run, measured, monkeypatch, tmp
     annealing = ['--method=ais', '--num_chains=2', '--ais_steps=4', '--hmc_leapfrog=1']
     code, annealed, err = call(capsys, *given, *annealing)
     assert code == 0, err
-    assert 'walls: 6 standard deviations of the noise beyond black and white' in annealed
+    assert 'near the walls' not in annealed
     assert json.loads(pathlib.Path(annealed.split()[-1]).read_text())['path'] == 'walk'
     monkeypatch.setattr(direct_likelihood, 'Heights', None)
     code, again, err = call(capsys, *given)
