@@ -11,6 +11,7 @@ import shutil
 import types
 
 import pytest
+import tensorflow as tf
 from helpers import golden
 from helpers.tiny import TINY
 
@@ -18,10 +19,15 @@ from drl_tf.cli import cpu_split
 from drl_tf.cli.main import main
 
 
-def pytest_collection_finish():
-    """Collects garbage seldom: each pass looks at all graphs so far."""
+def pytest_collection_finish(session):
+    """Collects garbage seldom: each pass looks at all graphs so far.
+
+    Without slow tests, Grappler is off as well: to optimise these tiny graphs takes longer than to run them.
+    """
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)
+    if not any(item.get_closest_marker('slow') for item in session.items):
+        tf.config.optimizer.set_experimental_options({'disable_meta_optimizer': True})
 
 
 def made_once(tmp_path_factory, name, make):

@@ -15,13 +15,13 @@ from drl_tf.editing import compose, pairs, two_models
 from drl_tf.editing.expressions import Atom, parse
 
 A, B = Atom(0, -1), Atom(1, -1)
-LEVELS = 10
+LEVELS = 6
 
 
 def gaussian_model(mean, std):
     """A model before training, whose energies are the log densities of Gaussian data."""
     options = {'schedule': 'karras', 'num_levels': LEVELS, 'data_mean': (mean,), 'data_std': std}
-    return build_model(PRECONDITIONED.replace(**options))
+    return build_model(PRECONDITIONED.replace(image_size=4, **options))
 
 
 def log_normal(x, mean, variance):
@@ -33,7 +33,7 @@ def test_the_densities_of_gaussians(index):
     """Of the product, the mixture and the difference, from their formulas; with constants in the energies."""
     a, b = gaussian_model(0.3, 0.2), gaussian_model(-0.4, 0.5)
     walk = a.walk
-    x = np.random.default_rng(0).normal(size=[5, 8, 8, 1])
+    x = np.random.default_rng(0).normal(size=[5, 4, 4, 1])
     x = walk.A[index] * (0.1 + 0.3 * x) + walk.S[index] * x[::-1]
     of_a, of_b = (
         log_normal(x, walk.A[index] * mean, (walk.A[index] * std) ** 2 + walk.S[index] ** 2)
@@ -67,7 +67,7 @@ def test_draws_of_a_product_are_those_of_the_model_of_the_product():
 
 @pytest.mark.parametrize(('log_weight', 'share'), [(0.0, 0.5), (np.log(3), 0.25)])
 def test_draws_of_a_mixture_come_from_both_by_their_heights(log_weight, share):
-    models = (gaussian_model(0.4, 0.15), gaussian_model(-0.4, 0.15))
+    models = (gaussian_model(0.4, 0.1), gaussian_model(-0.4, 0.1))
     x = drawn(models, 'a | b', {A: np.full(LEVELS + 1, log_weight)})
     means = x.mean(axis=(1, 2, 3))
     assert np.abs(np.abs(means) - 0.4).max() < 0.1
@@ -76,7 +76,7 @@ def test_draws_of_a_mixture_come_from_both_by_their_heights(log_weight, share):
 
 def test_one_model_twice_is_itself_where_the_signs_say_so():
     model = gaussian_model(0.1, 0.3)
-    x = tf.random.stateless_normal([3, 8, 8, 1], [1, 2])
+    x = tf.random.stateless_normal([3, 4, 4, 1], [1, 2])
     index = tf.fill([3], 5)
     log_p = model.log_prob_at(tf.fill([3], np.float32(model.walk.angle[5])))(x)
     for text in ('a | b', 'a & b', 'a & !b'):
