@@ -9,6 +9,7 @@ Parts, by default the first four:
     memory      peak memory of training and sampling against K and T
     growth      how the cost grows with batch, K, T, pixels and channels: slopes and a plot
     input       images per second of the input pipeline at every preset
+    profile     seconds of a training step by kind of operation, by TensorFlow's profiler
     evaluation  decoding and resizing of JPEGs, extractors of features, the Fréchet distance
 
 K is the number of chain steps at each level, T the number of noise levels. Each round measures everything in
@@ -30,7 +31,7 @@ from drl_tf.base.files import check_writable
 from drl_tf.cli import parsing
 from drl_tf.tools.bench.settings import Settings, precisions_of, whole_numbers
 
-PARTS = ('training', 'start', 'memory', 'growth', 'input', 'evaluation')
+PARTS = ('training', 'start', 'memory', 'growth', 'input', 'profile', 'evaluation')
 _DEFAULT_PARTS = PARTS[:4]
 _PRESETS = (
     '--dataset=digits',
@@ -108,6 +109,10 @@ def _measure(part: str, options: argparse.Namespace) -> Callable[[Any], Iterator
         from drl_tf.tools.bench import growth
 
         return growth.lines
+    if part == 'profile':
+        from drl_tf.tools.bench import profile
+
+        return profile.lines
     if part == 'input':
         return lambda settings: _input_lines(options.seconds)
     from drl_tf.tools.bench import evaluation
