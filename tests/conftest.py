@@ -22,7 +22,8 @@ from drl_tf.cli.main import main
 def pytest_collection_finish(session):
     """Collects garbage seldom: each pass looks at all graphs so far.
 
-    Without slow tests, Grappler is off as well: to optimise these tiny graphs takes longer than to run them.
+    If no slow test is collected, Grappler is off: it takes longer to optimise tiny graphs than to run them.
+    Slow tests, and the programs that tests start, run with Grappler.
     """
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)

@@ -138,8 +138,8 @@ def spaced(schedule: Schedule, num_steps: int) -> Bridges:
     return Bridges(np.array(levels, np.int32), np.array(betas), float(schedule.m[0]))
 
 
-def mirrored(y: tf.Tensor, wall: float | tf.Tensor = WALL) -> tf.Tensor:
-    """Reflects points at the walls of the box |y|_inf <= `wall` until they lie inside.
+def mirrored(y: tf.Tensor) -> tf.Tensor:
+    """Reflects points at the walls of the box |y|_inf <= 6 until they lie inside.
 
     With it, a chain can sample a density p restricted to the box. Give the chain the log density
     log p(mirrored(y)). Its states y may leave the box, but the points mirrored(y) are samples of the
@@ -147,13 +147,12 @@ def mirrored(y: tf.Tensor, wall: float | tf.Tensor = WALL) -> tf.Tensor:
 
     Args:
       y: float32, of any shape.
-      wall: half the side of the box, a number or float32 [].
 
     Returns:
-      float32 of the shape of `y`, in [-wall, wall].
+      float32 of the shape of `y`, in [-6, 6].
     """
-    folded = wall - tf.abs(tf.math.floormod(y + wall, 4 * wall) - 2 * wall)
-    return tf.where(tf.abs(y) <= wall, y, folded)
+    folded = WALL - tf.abs(tf.math.floormod(y + WALL, 4 * WALL) - 2 * WALL)
+    return tf.where(tf.abs(y) <= WALL, y, folded)
 
 
 def within_wall(log_density: LogDensity) -> LogDensity:

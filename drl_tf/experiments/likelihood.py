@@ -141,7 +141,7 @@ def _effort(path: bridges.Bridges | walk_bridges.Walk, num_chains: int, num_leap
 
 
 def _health(low: partition.Side, high: partition.Side) -> dict[str, float]:
-    """Returns mean acceptance, and share of states near the wall, of the chains of both sides."""
+    """Returns mean acceptance, and share of states near the walls (0 without walls), of both sides."""
     sides = {'forward': low, 'reverse': high}
     acceptance = {f'acceptance_{name}': float(np.mean(side.acceptance)) for name, side in sides.items()}
     return {**acceptance, **{f'near_wall_{name}': side.near_wall for name, side in sides.items()}}

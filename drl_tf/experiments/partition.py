@@ -210,7 +210,7 @@ class Side:
       estimate: estimate of log(Z of the last density / Z of the first density), where Z is the normalising
         constant. Its attribute `log_mean` is the value, and `standard_error` the error of the value.
       acceptance: mean acceptance probability of each transition, float64 [transitions].
-      near_wall: share of the states at level 0 with a coordinate near the walls of the path.
+      near_wall: share of the states at level 0 with a coordinate near the walls of the path, if it has any.
     """
 
     estimate: annealing.Estimate

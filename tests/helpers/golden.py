@@ -35,7 +35,7 @@ def train(recipe, workdir, steps):
     """Trains the small run up to a step; its next command, with more steps, goes on from there."""
     classes = 10 if recipe in ('cdrl', 'preconditioned') else 0
     mcmc_steps = 2 if recipe in ('t6', 'cdrl') else 0
-    decay_steps = 8000 if recipe == 'preconditioned' else 0
+    decay_steps = 8000 if recipe == 'preconditioned' else 0  # As in the stored run.
     options = [
         *TINY, f'--recipe={recipe}', '--image_size=8', f'--num_classes={classes}', '--num_levels=2',
         f'--mcmc_steps={mcmc_steps}', f'--decay_steps={decay_steps}', '--initializer_channels=8',

@@ -162,7 +162,8 @@ def test_both_methods_stand_side_by_side(capsys, run, measured, monkeypatch, tmp
     code, annealed, err = call(capsys, *given, *annealing)
     assert code == 0, err
     assert 'near the walls' not in annealed
-    assert json.loads(pathlib.Path(annealed.split()[-1]).read_text())['path'] == 'walk'
+    result = json.loads(pathlib.Path(annealed.split()[-1]).read_text())
+    assert (result['path'], result['tail_in_S']) == ('walk', 3)
     monkeypatch.setattr(direct_likelihood, 'Heights', None)
     code, again, err = call(capsys, *given)
     assert code == 0 and set(direct.splitlines()) < set(again.splitlines()), err

@@ -1,68 +1,70 @@
 """Tells how long a training step spends on each kind of operation, by TensorFlow's profiler."""
 
+import dataclasses
 import pathlib
 import re
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
+from drl_tf.base.errors import UserError
+from drl_tf.config.config import Config
 from drl_tf.data import pipeline
 from drl_tf.tools.bench.settings import Settings, configurations
+from drl_tf.tools.bench.timing import in_turn, spread
 from drl_tf.training.optimizers import compiled_model
 
-_WARM_UP = 3
-_CONTAINERS = re.compile('While|If|Case|PartitionedCall')  # Their operations are seen by themselves.
 # The first pattern that an operation's type matches names its kind.
 KINDS = {
     'convolutions': 'Conv2D',
     'matrix products': 'MatMul|Einsum',
-    'updates of variables': 'Resource|Assign|ReadVariable',
+    'reads and updates of variables': 'Resource|Assign|ReadVariable',
     'casts': 'Cast',
-    'sums and other reductions': 'Sum|AddN|BiasAddGrad|Mean|Max$|^All$|Prod$',
-    'copies': 'Transpose|Concat|Slice|Pad|Tile|Gather|Split|Pack|Fill|Like|ResizeNearest|AvgPool',
-    'element-wise, and small ones': '',
+    'reductions': 'Sum|AddN|BiasAddGrad|Mean|L2Loss|^(Max|Min|All|Any|Prod)$',
+    'copies and pooling': 'Transpose|Concat|Slice|Pad|Tile|Gather|Split|Pack|Resize|Pool|Broadcast',
+    'all else': '',
 }
+_CONTAINERS = re.compile('While|If|Case|PartitionedCall')  # The operations in them are events of their own.
 
 
 def lines(settings: Settings) -> Iterator[dict[str, Any]]:
     """Profiles a training step of each preset in each precision.
 
     Args:
-      settings: the settings; each step runs `rounds` times.
+      settings: the settings; each step runs `rounds` times without and with the profiler.
 
     Yields:
-      Results of part 'profile': 'step' is the median of a step in seconds without the profiler. For each kind
-      of operation there are the seconds and the number of its operations in one step with the profiler, which
-      is slower. Operations that run at once count in full.
+      Results of part 'profile'. 'step' is the time of a step in seconds without the profiler, as a spread.
+      For each kind of operation there are its seconds in a step with the profiler, which is slower, and the
+      number of its operations. Operations that run at once count in full.
+
+    Raises:
+      UserError: the profiler sees no operation, because XLA compiles the step.
     """
     with tempfile.TemporaryDirectory() as directory:
         for number, (name, config) in enumerate(configurations(settings, directory).items()):
-            model = compiled_model(config)
-            batch = next(
-                iter(pipeline.training_images(config.data, config.training.batch_size, config.training.seed))
-            )
-            step = tf.function(model.train_step, jit_compile=model.jit_compile)
-            seconds = [_timed(step, batch) for _ in range(_WARM_UP + settings.rounds)][_WARM_UP:]
+            step = _step(config)
+            seconds = in_turn({'step': step}, settings.rounds)['step']
             logs = pathlib.Path(directory, f'profile{number}')
             with tf.profiler.experimental.Profile(str(logs)):
                 for _ in range(settings.rounds):
-                    step(batch)
-            yield {
-                'part': 'profile',
-                'name': name,
-                'step': sorted(seconds)[len(seconds) // 2],
-                **_by_kind(_operations(logs), settings.rounds),
-            }
+                    step()
+            kinds = by_kind(_operations(logs), settings.rounds)
+            if not kinds['number of all else']:
+                raise UserError('the profiler sees no operation of a step that XLA compiles: use a CPU')
+            yield {'part': 'profile', 'name': name, 'step': dataclasses.asdict(spread(seconds)), **kinds}
 
 
-def _timed(step: Any, batch: Any) -> float:
-    begin = time.perf_counter()
-    step(batch)
-    return time.perf_counter() - begin
+def _step(config: Config) -> Callable[[], float]:
+    """Returns a callable that takes a training step on one batch again and again, and returns its loss."""
+    model = compiled_model(config)
+    batches = pipeline.training_images(config.data, config.training.batch_size, config.training.seed)
+    batch = next(iter(batches))
+    step = tf.function(model.train_step, jit_compile=model.jit_compile)
+    return lambda: float(step(batch)['loss'])
 
 
 def _operations(logs: pathlib.Path) -> Iterator[tuple[str, float]]:
@@ -76,18 +78,27 @@ def _operations(logs: pathlib.Path) -> Iterator[tuple[str, float]]:
     for plane in space.planes:
         for line in plane.lines:
             for event in line.events:
-                name, colon, kind = plane.event_metadata[event.metadata_id].name.rpartition(':')
-                is_operation = colon and kind.isidentifier() and not name.endswith(':')
-                if is_operation and not _CONTAINERS.search(kind):
-                    yield kind, event.duration_ps / 1e12
+                name, colon, operation = plane.event_metadata[event.metadata_id].name.rpartition(':')
+                if colon and operation.isidentifier() and not name.endswith(':'):
+                    yield operation, event.duration_ps / 1e12
 
 
-def _by_kind(operations: Iterator[tuple[str, float]], steps: int) -> dict[str, float]:
-    """Returns the seconds and the number of operations of each kind in a step."""
-    seconds, counts = dict.fromkeys(KINDS, 0.0), dict.fromkeys(KINDS, 0)
+def by_kind(operations: Iterator[tuple[str, float]], steps: int) -> dict[str, float]:
+    """Returns the seconds and the number of operations of each kind in a step.
+
+    Args:
+      operations: type and seconds of each operation in all steps. Loops, conditions and calls do not count.
+      steps: number of steps.
+
+    Examples:
+      >>> found = by_kind(iter([('Conv2D', 3.0), ('While', 9.0), ('Mul', 1.0), ('Conv2D', 1.0)]), steps=2)
+      >>> {kind: value for kind, value in found.items() if value}
+      {'convolutions': 2.0, 'all else': 0.5, 'number of convolutions': 1.0, 'number of all else': 0.5}
+    """
+    seconds, counts = dict.fromkeys(KINDS, 0.0), dict.fromkeys(KINDS, 0.0)
     for operation, duration in operations:
-        kind = next(kind for kind, pattern in KINDS.items() if re.search(pattern, operation))
-        seconds[kind] += duration / steps
-        counts[kind] += 1
-    numbers = {f'number of {kind}': round(counts[kind] / steps) for kind in KINDS}
-    return {**seconds, **numbers}
+        if not _CONTAINERS.search(operation):
+            kind = next(kind for kind, pattern in KINDS.items() if re.search(pattern, operation))
+            seconds[kind] += duration / steps
+            counts[kind] += 1
+    return {**seconds, **{f'number of {kind}': count / steps for kind, count in counts.items()}}

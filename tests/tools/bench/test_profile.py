@@ -14,8 +14,26 @@ from drl_tf.training.optimizers import compiled_model
 PRESET = ' '.join([*TINY, '--recipe=preconditioned', '--mcmc_steps=0', '--data_mean=0', '--data_std=0.5'])
 
 
-def test_small_form(tmp_path, capsys):
-    """The profiler sees each convolution of the graph once a step."""
+def test_operations_are_told_apart():
+    """What a loop or a call holds is counted by itself."""
+    seen = {
+        '_FusedConv2D': 4,
+        'While': 99,
+        'StatefulPartitionedCall': 99,
+        'BiasAddGrad': 2,
+        'Cast': 1,
+        'Max': 3,
+    }
+    seen |= {'Maximum': 1, 'AssignSubVariableOp': 5}
+    found = profile.by_kind(iter(seen.items()), steps=2)
+    assert {kind: found[kind] for kind in profile.KINDS} == {
+        'convolutions': 2, 'matrix products': 0, 'reads and updates of variables': 2.5, 'casts': 0.5,
+        'reductions': 2.5, 'copies and pooling': 0, 'all else': 0.5,
+    }  # fmt: skip
+    assert found['number of reductions'] == 1
+
+
+def test_each_convolution_is_seen_once_a_step(tmp_path, capsys):
     words = ['profile', '--rounds=2', '--precisions=float32', f'--preset={PRESET}']
     assert bench.main([*words, f'--directory={tmp_path}']) == 0
     assert '| number of convolutions | ' in capsys.readouterr().out
@@ -24,6 +42,4 @@ def test_small_form(tmp_path, capsys):
     step = tf.function(compiled_model(config).train_step)
     batch = next(iter(pipeline.training_images(config.data, config.training.batch_size, 0)))
     assert found['number of convolutions'] == len(convolutions.of_graph(step, batch))
-    assert found['convolutions'] > 0 and found['element-wise, and small ones'] > 0
-    assert found['step'] < 60 and found['number of updates of variables'] > 10
-    assert set(profile.KINDS) < set(found)
+    assert min(found[kind] for kind in ('convolutions', 'all else')) > 0
