@@ -11,7 +11,6 @@ import shutil
 import types
 
 import pytest
-import tensorflow as tf
 from helpers import golden
 from helpers.tiny import TINY
 
@@ -19,16 +18,10 @@ from drl_tf.cli import cpu_split
 from drl_tf.cli.main import main
 
 
-def pytest_collection_finish(session):
-    """Collects garbage seldom: each pass looks at all graphs so far.
-
-    If no slow test is collected, Grappler is off: it takes longer to optimise tiny graphs than to run them.
-    Slow tests, and the programs that tests start, run with Grappler.
-    """
+def pytest_collection_finish():
+    """Collects garbage seldom: each pass looks at all graphs so far."""
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)
-    if not any(item.get_closest_marker('slow') for item in session.items):
-        tf.config.optimizer.set_experimental_options({'disable_meta_optimizer': True})
 
 
 def made_once(tmp_path_factory, name, make):
