@@ -17,8 +17,7 @@ from drl_tf.core.noise import Dropout
 _TINY = 1e-10
 ACTIVATIONS = {
     'lrelu': lambda x: tf.nn.leaky_relu(x, alpha=0.2),
-    # In bfloat16, TensorFlow's sigmoids take three times as long on CPU.
-    'swish': lambda x: tf.cast(tf.nn.silu(tf.cast(x, tf.float32)), x.dtype),
+    'swish': tf.nn.silu,
     'relu': tf.nn.relu,
     'identity': tf.identity,
 }
