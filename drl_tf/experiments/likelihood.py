@@ -197,7 +197,10 @@ def _figures(result: Mapping[str, Any]) -> dict[str, str]:
     def shares(name: str, digits: str) -> str:
         return ', '.join(f'{result[f"{name}_{side}"]:{digits}} {side}' for side in ('forward', 'reverse'))
 
-    near = f'{shares("near_wall", ".0%")}, of the states of level 0; walls: |y| = {result.get("wall", 0):g}'
+    walls = {}
+    if 'wall' in result:
+        share = shares('near_wall', '.0%')
+        walls['near the walls'] = f'{share}, of the states of level 0; walls: |y| = {result["wall"]:g}'
     return {
         'density of x_0': f'{both("density")}; D = {result["D"]}, noise floor {result["noise_floor"]:.2f}',
         'by mean of log w': f'{both("density", "_mean_log")}: looser, with reliable errors',
@@ -206,7 +209,7 @@ def _figures(result: Mapping[str, Any]) -> dict[str, str]:
         'log Z_0, reverse': f'{log_z("high")}',
         'acceptance': shares('acceptance', '.2f'),
         'images': f'{result["num_images"]:,} of the test split',
-        **({'near the walls': near} if 'wall' in result else {}),
+        **walls,
         **{f'note {number}': note for number, note in enumerate(result['notes'], 1)},
     }
 

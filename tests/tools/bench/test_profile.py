@@ -17,14 +17,9 @@ PRESET = ' '.join([*TINY, '--recipe=preconditioned', '--mcmc_steps=0', '--data_m
 def test_operations_are_told_apart():
     """What a loop or a call holds is counted by itself."""
     seen = {
-        '_FusedConv2D': 4,
-        'While': 99,
-        'StatefulPartitionedCall': 99,
-        'BiasAddGrad': 2,
-        'Cast': 1,
-        'Max': 3,
-    }
-    seen |= {'Maximum': 1, 'AssignSubVariableOp': 5}
+        '_FusedConv2D': 4, 'While': 99, 'StatefulPartitionedCall': 99, 'BiasAddGrad': 2, 'Cast': 1, 'Max': 3,
+        'Maximum': 1, 'AssignSubVariableOp': 5,
+    }  # fmt: skip
     found = profile.by_kind(iter(seen.items()), steps=2)
     assert {kind: found[kind] for kind in profile.KINDS} == {
         'convolutions': 2, 'matrix products': 0, 'reads and updates of variables': 2.5, 'casts': 0.5,
