@@ -8,7 +8,7 @@ from drl_tf.config.config import Config
 from drl_tf.distributed.cluster import Devices
 
 # Modes whose steps and chains split their batches, and modes that may run after them in the same command.
-_SPLITTING = {'train', 'sample', 'sweep_steps', 'sweep_guidance', 'tune_sampler', 'ablate'}
+_SPLITTING = {'train', 'sample', 'sweep_steps', 'sweep_chains', 'sweep_guidance', 'tune_sampler', 'ablate'}
 _BRIEF = {'evaluate', 'export', 'report'}
 _LARGEST_CPU = 4
 
@@ -18,8 +18,8 @@ def splits(command: Command, config: Config, devices: Devices) -> bool:
 
     With --cpu_split=auto, the answer is yes on 2 to 4 cores, if the model is of images and has no batch
     normalisation, and if the command trains or samples. Such a command has at least one of the modes train,
-    sample, sweep_steps, sweep_guidance, tune_sampler and ablate, and otherwise only evaluate, export and
-    report.
+    sample, sweep_steps, sweep_chains, sweep_guidance, tune_sampler and ablate, and otherwise only evaluate,
+    export and report.
 
     Args:
       command: the options that say what to do.

@@ -26,6 +26,7 @@ IMAGES = Config()
         ('train', IMAGES, 8, False),
         ('train', configuration_of(['--dataset=toy_two_moons']), 2, False),
         ('train', IMAGES.replace(norm='batch'), 2, False),
+        ('sweep_chains', IMAGES, 2, True),
         ('evaluate', IMAGES, 2, False),
         ('train,likelihood', IMAGES, 2, False),
     ],

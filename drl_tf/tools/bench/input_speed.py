@@ -46,7 +46,7 @@ TRAINED_HERE = ('digits', 'emoji')
 _PEAK_FLOPS = {'H100': 989e12, 'TPU v5e': 197e12}  # bfloat16, dense, according to their makers.
 _SHARE_OF_PEAK = 0.4
 _HERE = 'here'
-_RECIPES = ('t6', 'cdrl')
+_RECIPES = ('t6', 'cdrl', 'preconditioned')
 
 
 def lines(dataset: str, size: int, directory: str, seconds: float) -> Iterator[dict[str, Any]]:
@@ -138,10 +138,11 @@ def places(data: Data, directory: str | os.PathLike[str]) -> Iterator[tuple[str,
 
 
 def on_disk(data: Data, directory: str | os.PathLike[str]) -> Data:
-    """Writes a dataset, or a substitute for it, to a directory; returns the options to read it.
+    """Prepares a dataset, or a substitute for it; returns the options to read it.
 
-    A dataset that would have to be downloaded is replaced by photographs in the same format. The dataset
-    'digits' comes with an installed package, so it is neither replaced nor written.
+    The datasets in `COUNTS`, which would have to be downloaded, are replaced by photographs in the same
+    format. They and emoji are written to the directory; other data, such as the user's own, stay where they
+    are.
 
     Args:
       data: options of the dataset.
@@ -154,16 +155,15 @@ def on_disk(data: Data, directory: str | os.PathLike[str]) -> Data:
 
 
 def _written(data: Data, directory: str | os.PathLike[str]) -> Data:
-    if data.dataset == 'digits':
-        return data
-    data = dataclasses.replace(data, data_dir=os.path.join(directory, 'data'))
+    here = dataclasses.replace(data, data_dir=os.path.join(directory, 'data'))
     if data.dataset.startswith('lsun'):
         manual = pathlib.Path(directory, 'manual')
-        _write_lsun(data, manual)
-        return dataclasses.replace(data, manual_dir=str(manual))
+        _write_lsun(here, manual)
+        return dataclasses.replace(here, manual_dir=str(manual))
     if data.dataset in _SHAPES:
-        _write_tfds(data)
-    return data
+        _write_tfds(here)
+        return here
+    return here if data.dataset == 'emoji' else data
 
 
 def _write_lsun(data: Data, directory: pathlib.Path) -> None:

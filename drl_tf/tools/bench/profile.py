@@ -1,6 +1,7 @@
 """Tells how long a training step spends on each kind of operation, by TensorFlow's profiler."""
 
 import dataclasses
+import os
 import pathlib
 import re
 import tempfile
@@ -11,11 +12,9 @@ import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from drl_tf.base.errors import UserError
-from drl_tf.config.config import Config
-from drl_tf.data import pipeline
 from drl_tf.tools.bench.settings import Settings, configurations
 from drl_tf.tools.bench.timing import in_turn, spread
-from drl_tf.training.optimizers import compiled_model
+from drl_tf.tools.bench.training import Subject
 
 # The first pattern that an operation's type matches names its kind.
 KINDS = {
@@ -31,40 +30,48 @@ _CONTAINERS = re.compile('While|If|Case|PartitionedCall')  # The operations in t
 
 
 def lines(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Profiles a training step of each preset in each precision.
+    """Profiles a training step of each preset in each precision, and the update of the weights alone.
+
+    The update is the part of a step that is left if losses and gradients are constants.
 
     Args:
       settings: the settings; each step runs `rounds` times without and with the profiler.
 
     Yields:
-      Results of part 'profile'. 'step' is the time of a step in seconds without the profiler, as a spread.
-      For each kind of operation there are its seconds in a step with the profiler, which is slower, and the
-      number of its operations. Operations that run at once count in full.
+      Results of part 'profile', two for each preset and precision; the name of the second ends in ', update'.
+      'step' is the time of the step or of the update in seconds without the profiler, as a spread. For each
+      kind of operation there are its seconds with the profiler, which is slower, and the number of its
+      operations. Operations that run at once count in full.
 
     Raises:
       UserError: the profiler sees no operation, because XLA compiles the step.
     """
     with tempfile.TemporaryDirectory() as directory:
         for number, (name, config) in enumerate(configurations(settings, directory).items()):
-            step = _step(config)
-            seconds = in_turn({'step': step}, settings.rounds)['step']
-            logs = pathlib.Path(directory, f'profile{number}')
-            with tf.profiler.experimental.Profile(str(logs)):
-                for _ in range(settings.rounds):
-                    step()
-            kinds = by_kind(_operations(logs), settings.rounds)
-            if not kinds['number of all else']:
-                raise UserError('the profiler sees no operation of a step that XLA compiles: use a CPU')
-            yield {'part': 'profile', 'name': name, 'step': dataclasses.asdict(spread(seconds)), **kinds}
+            subject = Subject(name, config, os.path.join(directory, str(number)))
+            steps = {name: subject.step, f'{name}, update': subject.update}
+            functions = {called: _on_batch(step, subject.batch) for called, step in steps.items()}
+            seconds = in_turn(functions, settings.rounds)
+            for called, function in functions.items():
+                logs = tempfile.mkdtemp(dir=directory)
+                kinds = _profiled(function, settings.rounds, pathlib.Path(logs))
+                step = dataclasses.asdict(spread(seconds[called]))
+                yield {'part': 'profile', 'name': called, 'step': step, **kinds}
 
 
-def _step(config: Config) -> Callable[[], float]:
-    """Returns a callable that takes a training step on one batch again and again, and returns its loss."""
-    model = compiled_model(config)
-    batches = pipeline.training_images(config.data, config.training.batch_size, config.training.seed)
-    batch = next(iter(batches))
-    step = tf.function(model.train_step, jit_compile=model.jit_compile)
+def _on_batch(step: Any, batch: Any) -> Callable[[], float]:
     return lambda: float(step(batch)['loss'])
+
+
+def _profiled(function: Callable[[], object], count: int, logs: pathlib.Path) -> dict[str, float]:
+    """Calls a function `count` times under the profiler; returns the result of `by_kind`."""
+    with tf.profiler.experimental.Profile(str(logs)):
+        for _ in range(count):
+            function()
+    kinds = by_kind(_operations(logs), count)
+    if not kinds['number of all else']:
+        raise UserError('the profiler sees no operation of a step that XLA compiles: use a CPU')
+    return kinds
 
 
 def _operations(logs: pathlib.Path) -> Iterator[tuple[str, float]]:

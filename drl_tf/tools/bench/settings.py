@@ -43,8 +43,8 @@ class Settings:
 def with_images(config: Config, directory: str | os.PathLike[str]) -> Config:
     """Prepares images for a configuration, without a download, and returns the configuration to train with.
 
-    A dataset that would have to be downloaded is replaced by crops of photographs in installed packages, in
-    the same format. The others, such as digits and emoji, keep their own pictures.
+    The datasets of presets that would have to be downloaded are replaced by crops of photographs in installed
+    packages, in the same format. Others, such as digits and the user's own, keep their pictures.
 
     Args:
       config: the configuration.

@@ -1,8 +1,10 @@
 """The measurement of the input pipeline covers all presets, each read as training would."""
 
 import pytest
+from helpers import own_data
 from helpers.tiny import ROOT
 
+from drl_tf.cli.parsing import configuration_of
 from drl_tf.data import dataset_table, tfds_reading
 from drl_tf.tools.bench import input_speed
 
@@ -40,6 +42,11 @@ def test_each_is_read_as_training_would(monkeypatch, tmp_path, dataset, size, pl
     found = list(input_speed.places(input_speed.preset(dataset, size, 'cdrl').data, tmp_path))
     assert [place for place, _ in found] == places
     assert [data.prepare_size for _, data in found] == [0, size][: len(places)]
+
+
+def test_own_pictures_are_measured_themselves(tmp_path):
+    data = configuration_of(own_data.write('folder', tmp_path)).data
+    assert input_speed.on_disk(data, tmp_path / 'bench') == data
 
 
 def test_imagenet_is_streamed_with_its_classes(monkeypatch, tmp_path):

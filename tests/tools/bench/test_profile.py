@@ -29,12 +29,16 @@ def test_operations_are_told_apart():
 
 
 def test_each_convolution_is_seen_once_a_step(tmp_path, capsys):
+    """And none in the update, which has the fewer operations of the other kinds."""
     words = ['profile', '--rounds=2', '--precisions=float32', f'--preset={PRESET}']
     assert bench.main([*words, f'--directory={tmp_path}']) == 0
     assert '| number of convolutions | ' in capsys.readouterr().out
-    found = json.loads((tmp_path / 'bench.jsonl').read_text().splitlines()[-1])
+    lines = (tmp_path / 'bench.jsonl').read_text().splitlines()
+    found, update = map(json.loads, lines[-2:])
     config = parsing.configuration_of(PRESET.split())
     step = tf.function(compiled_model(config).train_step)
     batch = next(iter(pipeline.training_images(config.data, config.training.batch_size, 0)))
     assert found['number of convolutions'] == len(convolutions.of_graph(step, batch))
     assert min(found[kind] for kind in ('convolutions', 'all else')) > 0
+    assert update['name'] == f'{found["name"]}, update' and update['number of convolutions'] == 0
+    assert 0 < update['number of all else'] < found['number of all else']
