@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from helpers import forks
 from helpers.tiny import TINY
 
 from drl_tf.cli import parsing
@@ -66,7 +67,7 @@ def test_parts_are_differences_within_a_round(subject):
 
 @pytest.mark.slow
 def test_small_form(tmp_path, capsys):
-    """All kinds of recipe, one in both precisions: parts add up, and ratios are plausible. No times."""
+    """All kinds of recipe, one in both precisions, the others with split batches: ratios are plausible."""
     options = ' '.join(SMALL).replace('--recipe=t6', '').replace('--precision=float32', '')
     presets = {
         't6': f'{options} --recipe=t6 --mcmc_steps=20',
@@ -77,7 +78,8 @@ def test_small_form(tmp_path, capsys):
     command = ['training', '--rounds=5', f'--directory={tmp_path}']
     assert bench.main([*command, t6]) == 0
     assert capsys.readouterr().out.count('| training | ') == 1
-    assert bench.main([*command, *others, '--precisions=float32']) == 0
+    done = forks.run('-m', 'drl_tf.tools.bench', *command, *others, '--precisions=float32', '--cpu_split')
+    assert done.returncode == 0, done.stderr
     machine, *lines = [json.loads(line) for line in (tmp_path / 'bench.jsonl').read_text().splitlines()]
     assert machine['part'] == 'machine' and machine['cores'] >= 1
     measured = {line['name']: line for line in lines if line['part'] == 'training'}
