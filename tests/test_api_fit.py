@@ -102,6 +102,7 @@ def test_callbacks_and_the_history_get_means_of_the_epoch():
             assert [epoch[name] for epoch in seen.epochs] == values and seen.end[name] == values[-1]
 
 
+@pytest.mark.slow
 def test_a_dataset_trains_as_its_batches_do():
     """A `tf.data.Dataset` gives the steps of its batches in their order, `steps_per_epoch` ends an epoch."""
     batches = tf.data.Dataset.from_tensor_slices(IMAGES).batch(5)
@@ -119,6 +120,7 @@ def test_a_dataset_trains_as_its_batches_do():
     np.testing.assert_allclose(fitted.energy(IMAGES), by_hand.energy(IMAGES), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_validation_tells_of_held_out_images():
     """Of averaged weights: energies as `energy` gives them, and a distance that is less for real digits."""
     model = drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 'cdrl')

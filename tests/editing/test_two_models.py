@@ -57,6 +57,7 @@ def drawn(models, text, log_z=None, count=100):
     return compose.draws(models[0], density, count, 'ema', seed=1) / 127.5 - 1
 
 
+@pytest.mark.slow
 def test_draws_of_a_product_are_those_of_the_model_of_the_product():
     """The geometric mean of two Gaussians of one variance is a Gaussian of this variance, at every level."""
     x = drawn((gaussian_model(0.4, 0.2), gaussian_model(-0.2, 0.2)), 'a & b')
@@ -65,6 +66,7 @@ def test_draws_of_a_product_are_those_of_the_model_of_the_product():
     assert x.mean() == pytest.approx(0.1, abs=4 * 0.2 / x.size**0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('log_weight', 'share'), [(0.0, 0.5), (np.log(3), 0.25)])
 def test_draws_of_a_mixture_come_from_both_by_their_heights(log_weight, share):
     models = (gaussian_model(0.4, 0.1), gaussian_model(-0.4, 0.1))

@@ -24,6 +24,7 @@ def test_rows_without_steps_come_once():
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_row_is_the_evaluation_of_its_options(capsys, tmp_path):
     workdir = f'--workdir={tmp_path}/w'
     assert call(capsys, *OPTIONS, workdir)[0] == 0

@@ -55,6 +55,7 @@ def rows(directory):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_and_stores_the_best(tune, run, capsys):
     first, directory = tune(4)
     assert first.count('\nsetting ') == 4

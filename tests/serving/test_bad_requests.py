@@ -10,6 +10,8 @@ from helpers.hostile import damaged, tries
 from hypothesis import given
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.slow
+
 MOST = 20
 GOOD = {
     'images': np.random.default_rng(0).uniform(-1, 1, (3, 8, 8, 1)).astype(np.float32),

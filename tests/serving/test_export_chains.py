@@ -15,6 +15,7 @@ from drl_tf.core.build_model import build_model
 from drl_tf.serving import export
 
 
+@pytest.mark.slow
 def test_served_and_loaded_models_run_the_chains_of_the_export(tmp_path, monkeypatch):
     """Of fewer levels than the model was trained with; `denoise` goes through all of those."""
     export_only(monkeypatch, 'sample', 'denoise')

@@ -62,6 +62,7 @@ def test_every_format_of_every_recipe_gives_equal_bytes_in_another_process(tmp_p
     assert json.loads(done.stdout.splitlines()[-1]) == expected
 
 
+@pytest.mark.slow
 def test_a_keras_file_gives_the_model_again(model, tmp_path):
     """With its step; also after more training, whose optimizer is not a part of the model."""
     model.save(tmp_path / 'm.keras')

@@ -179,6 +179,7 @@ def test_prepare_needs_a_new_directory_and_pictures(tmp_path, capsys):
     assert not (tmp_path / 'new').exists()
 
 
+@pytest.mark.slow
 def test_rectangles_are_trained_on_and_sampled(tmp_path, capsys):
     command = [*OPTIONS, *own_data.write('folder', tmp_path), '--image_size=8', '--image_width=12']
     code, _, err = call(capsys, *command, '--train_steps=2', f'--workdir={tmp_path}/w')
