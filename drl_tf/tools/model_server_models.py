@@ -4,7 +4,7 @@ import os
 import pathlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import grpc
@@ -35,6 +35,17 @@ def request_of(
     for name, value in values.items():
         request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
     return request
+
+
+def warm_up_requests(path: pathlib.Path) -> Iterator[predict_pb2.PredictRequest]:
+    """Yields the warm-up requests that are stored in a version directory, if any.
+
+    Args:
+      path: the version directory.
+    """
+    if (path / _WARM_UP).exists():
+        for record in tf.io.tf_record_iterator(str(path / _WARM_UP)):
+            yield prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
 
 
 class Refused(Exception):
@@ -68,10 +79,9 @@ class Version:
         self.lock = threading.Lock()
         self.callables: dict[Any, Callable[..., Any]] = {}
         self.warmed_up = 0
-        if warm_up and (path / _WARM_UP).exists():
-            for record in tf.io.tf_record_iterator(str(path / _WARM_UP)):
-                self.predict(prediction_log_pb2.PredictionLog.FromString(record).predict_log.request)
-                self.warmed_up += 1
+        for request in warm_up_requests(path) if warm_up else ():
+            self.predict(request)
+            self.warmed_up += 1
 
     def signature(self, name: str) -> Any:
         """Returns the `SignatureDef` of a signature.

@@ -17,29 +17,26 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 def main(path: str) -> None:
     """Times an exported model, and prints {name: seconds} as a line of JSON.
 
-    It times the imports; loading the model without its warm-up requests; the first and the second answer of
-    the signatures 'energy' and 'sample'; and loading the model again, with its warm-up requests.
+    It times the imports; loading the model without its warm-up requests; and the first and the second answer
+    to each warm-up request. There is one for each signature.
 
     Args:
       path: version directory of the exported model.
     """
     begin = time.perf_counter()
-    from drl_tf.tools.model_server_models import Version, request_of
-    from drl_tf.tools.serving_speed import SIGNATURES, inputs
+    from drl_tf.tools.model_server_models import Version, warm_up_requests
 
     seconds = {'imports': time.perf_counter() - begin}
+    version_directory = pathlib.Path(path)
     begin = time.perf_counter()
-    version = Version(pathlib.Path(path), warm_up=False)
+    version = Version(version_directory, warm_up=False)
     seconds['loading'] = time.perf_counter() - begin
-    for signature in SIGNATURES:
-        request = request_of(signature, inputs(version, signature, 1))
+    for request in warm_up_requests(version_directory):
         for name in ('first', 'second'):
             begin = time.perf_counter()
             version.predict(request)
+            signature = request.model_spec.signature_name
             seconds[f'{name} answer of {signature}'] = time.perf_counter() - begin
-    begin = time.perf_counter()
-    version = Version(pathlib.Path(path))
-    seconds['loading again, with its warm-up requests'] = time.perf_counter() - begin
     print(json.dumps(seconds))
 
 
