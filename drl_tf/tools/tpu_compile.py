@@ -31,12 +31,16 @@ PRESETS = (
     '--dataset=cifar10 --recipe=cdrl',
     '--dataset=cifar10 --recipe=t1k',
     '--dataset=cifar10 --recipe=t1k --objective=dsm',
+    '--dataset=cifar10 --recipe=preconditioned',
     '--dataset=imagenet32 --recipe=t6',
     '--dataset=imagenet32 --recipe=cdrl',
     '--dataset=celeb_a',
+    '--dataset=celeb_a --recipe=preconditioned',
     '--dataset=lsun_church',
+    '--dataset=lsun_church --recipe=preconditioned',
     '--dataset=lsun_bedroom',
     '--dataset=lsun_church --image_size=128',
+    '--dataset=lsun_church --image_size=128 --recipe=preconditioned',
     '--dataset=lsun_bedroom --image_size=128',
     '--dataset=celeb_a_hq',
     '--dataset=celeb_a_hq --image_size=256',
@@ -46,6 +50,7 @@ PRESETS = (
     '--dataset=digits --recipe=preconditioned',
     '--dataset=emoji --recipe=cdrl',
     '--dataset=emoji --recipe=cdrl --image_size=64',
+    '--dataset=emoji --recipe=preconditioned',
 )
 _WRONG_USE = 2
 _MEMORY_OPTIONS = ('--microbatches', '--remat', '--noremat')
