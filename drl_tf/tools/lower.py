@@ -25,7 +25,7 @@ from drl_tf.base.files import check_writable, digest, written_aside
 from drl_tf.config.config import Config
 from drl_tf.tools import lowering, run_lowered
 from drl_tf.tools.bench.settings import with_images
-from drl_tf.tools.tpu_compiler import without_copies
+from drl_tf.tools.tpu_compiler import for_jax
 
 PRESETS = (
     '--dataset=digits --recipe=t6',
@@ -184,7 +184,7 @@ def _write(model: Any, program: str, preset: str, path: str, steps: int) -> None
     """
     draws = _draw_weights(model)
     function, example = lowering.traced(model, program)
-    text = without_copies(lowering.text_of(function, example))
+    text = for_jax(lowering.text_of(function, example))
     variables = lowering.variables_of(function, example)
     networks = networks_of(model, variables)
     weights = {number: variables[number] for number, name in enumerate(networks) if name}

@@ -7,6 +7,7 @@ file with an interpreter that has jax 0.10.2 and libtpu 0.0.52; nothing else in 
 """
 
 import json
+import math
 import os
 import re
 import sys
@@ -14,6 +15,7 @@ import time
 from typing import Any
 
 _SIZES = ('argument', 'output', 'alias', 'temp', 'generated_code')
+_BOOLEANS = re.compile(r'dense<"0x([0-9A-F]+)"> : tensor<([0-9x]+)xi1>')
 _WANTED = re.compile(r'Used ([\d.]+)([KMGT]?) of')
 
 
@@ -45,7 +47,7 @@ def _compiled(text: str, topology: str) -> dict[str, Any]:
         each.num_partitions = 1
         each.device_assignment = assignment
     with mlir.make_ir_context():
-        module = ir.Module.parse(without_copies(text))
+        module = ir.Module.parse(for_jax(text))
     begin = time.monotonic()
     try:
         program = device.client.compile(module, _jax.DeviceList((device,)), options)
@@ -58,12 +60,25 @@ def _compiled(text: str, topology: str) -> dict[str, Any]:
     return {'device': device.device_kind, 'seconds': seconds, 'bytes': needed, **sizes}
 
 
-def without_copies(text: str) -> str:
-    """Replaces each `mhlo.copy`, which StableHLO lacks, by `stablehlo.optimization_barrier`.
+def for_jax(text: str) -> str:
+    """Rewrites a module that TensorFlow printed, so that JAX can read it.
+
+    - `mhlo.copy`, which StableHLO lacks, becomes `stablehlo.optimization_barrier`.
+    - In large constants of booleans, TensorFlow prints eight elements in a byte, the first in the lowest bit.
+      JAX reads a byte for each element.
 
     Takes and returns the text of a module.
     """
-    return re.sub(r'\bmhlo\.copy\b', 'stablehlo.optimization_barrier', text)
+    text = re.sub(r'\bmhlo\.copy\b', 'stablehlo.optimization_barrier', text)
+    return _BOOLEANS.sub(_unpacked, text)
+
+
+def _unpacked(constant: re.Match[str]) -> str:
+    """Returns a constant of booleans with a byte for each element."""
+    packed, shape = constant.groups()
+    count = math.prod(map(int, shape.split('x')))
+    bits = [byte >> bit & 1 for byte in bytes.fromhex(packed) for bit in range(8)]
+    return f'dense<"0x{bytes(bits[:count]).hex().upper()}"> : tensor<{shape}xi1>'
 
 
 def refusal(message: str) -> dict[str, Any]:

@@ -107,8 +107,15 @@ def test_refusals():
     assert tpu_compiler.refusal('UNIMPLEMENTED: something') == {'error': 'UNIMPLEMENTED: something'}
 
 
-def test_the_one_foreign_operation_is_replaced():
+def test_modules_are_rewritten_for_jax():
+    """The one foreign operation, and booleans: TRUE, FALSE, FALSE and so on, packed and one by one."""
     assert (
-        tpu_compiler.without_copies('%1 = mhlo.copy %0 {mhlo.copyright}')
+        tpu_compiler.for_jax('%1 = mhlo.copy %0 {mhlo.copyright}')
         == '%1 = stablehlo.optimization_barrier %0 {mhlo.copyright}'
     )
+    assert (
+        tpu_compiler.for_jax('%c = stablehlo.constant dense<"0x0902"> : tensor<2x5xi1>')
+        == '%c = stablehlo.constant dense<"0x01000001000000000001"> : tensor<2x5xi1>'
+    )
+    numbers = 'dense<"0x0902"> : tensor<1xi16>'
+    assert tpu_compiler.for_jax(numbers) == numbers
