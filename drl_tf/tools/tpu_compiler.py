@@ -74,10 +74,12 @@ def for_jax(text: str) -> str:
 
 
 def _unpacked(constant: re.Match[str]) -> str:
-    """Returns a constant of booleans with a byte for each element."""
-    packed, shape = constant.groups()
+    """Returns a constant of booleans with a byte for each element; leaves one alone that has them already."""
+    packed, shape = bytes.fromhex(constant[1]), constant[2]
     count = math.prod(map(int, shape.split('x')))
-    bits = [byte >> bit & 1 for byte in bytes.fromhex(packed) for bit in range(8)]
+    if len(packed) != math.ceil(count / 8):
+        return constant[0]
+    bits = [byte >> bit & 1 for byte in packed for bit in range(8)]
     return f'dense<"0x{bytes(bits[:count]).hex().upper()}"> : tensor<{shape}xi1>'
 
 

@@ -32,10 +32,10 @@ def main(path: str) -> None:
     version = Version(version_directory, warm_up=False)
     seconds['loading'] = time.perf_counter() - begin
     for request in warm_up_requests(version_directory):
+        signature = request.model_spec.signature_name
         for name in ('first', 'second'):
             begin = time.perf_counter()
             version.predict(request)
-            signature = request.model_spec.signature_name
             seconds[f'{name} answer of {signature}'] = time.perf_counter() - begin
     print(json.dumps(seconds))
 

@@ -1,7 +1,6 @@
 """Tells how long a training step spends on each kind of operation, by TensorFlow's profiler."""
 
 import dataclasses
-import os
 import pathlib
 import re
 import tempfile
@@ -12,9 +11,12 @@ import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from drl_tf.base.errors import UserError
+from drl_tf.config.config import Config
+from drl_tf.data import pipeline
 from drl_tf.tools.bench.settings import Settings, configurations
 from drl_tf.tools.bench.timing import in_turn, spread
-from drl_tf.tools.bench.training import Subject
+from drl_tf.tools.bench.training import update_alone, whole_step
+from drl_tf.training.optimizers import compiled_model
 
 # The first pattern that an operation's type matches names its kind.
 KINDS = {
@@ -32,7 +34,7 @@ _CONTAINERS = re.compile('While|If|Case|PartitionedCall')  # The operations in t
 def lines(settings: Settings) -> Iterator[dict[str, Any]]:
     """Profiles a training step of each preset in each precision, and the update of the weights alone.
 
-    The update is the part of a step that is left if losses and gradients are constants.
+    The update is what is left of a step that reads given losses and gradients; these reads are part of it.
 
     Args:
       settings: the settings; each step runs `rounds` times without and with the profiler.
@@ -47,20 +49,23 @@ def lines(settings: Settings) -> Iterator[dict[str, Any]]:
       UserError: the profiler sees no operation, because XLA compiles the step.
     """
     with tempfile.TemporaryDirectory() as directory:
-        for number, (name, config) in enumerate(configurations(settings, directory).items()):
-            subject = Subject(name, config, os.path.join(directory, str(number)))
-            steps = {name: subject.step, f'{name}, update': subject.update}
-            functions = {called: _on_batch(step, subject.batch) for called, step in steps.items()}
+        for preset, config in configurations(settings, directory).items():
+            functions = {preset + part: function for part, function in _parts(config).items()}
             seconds = in_turn(functions, settings.rounds)
-            for called, function in functions.items():
-                logs = tempfile.mkdtemp(dir=directory)
-                kinds = _profiled(function, settings.rounds, pathlib.Path(logs))
-                step = dataclasses.asdict(spread(seconds[called]))
-                yield {'part': 'profile', 'name': called, 'step': step, **kinds}
+            for name, function in functions.items():
+                logs = pathlib.Path(tempfile.mkdtemp(dir=directory))
+                took = dataclasses.asdict(spread(seconds[name]))
+                kinds = _profiled(function, settings.rounds, logs)
+                yield {'part': 'profile', 'name': name, 'step': took, **kinds}
 
 
-def _on_batch(step: Any, batch: Any) -> Callable[[], float]:
-    return lambda: float(step(batch)['loss'])
+def _parts(config: Config) -> dict[str, Callable[[], float]]:
+    """Returns callables that take a step, and an update, on one batch over and over, and return the loss."""
+    model = compiled_model(config)
+    batches = pipeline.training_images(config.data, config.training.batch_size, config.training.seed)
+    batch = next(iter(batches))
+    step, update = whole_step(model), update_alone(model, batch)
+    return {'': lambda: float(step(batch)['loss']), ', update': lambda: float(update(batch)['loss'])}
 
 
 def _profiled(function: Callable[[], object], count: int, logs: pathlib.Path) -> dict[str, float]:

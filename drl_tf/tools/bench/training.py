@@ -81,6 +81,31 @@ def lines(settings: Settings) -> Iterator[dict[str, Any]]:
                 yield {'part': 'precision', 'name': preset, 'bfloat16_of_float32': ratio}
 
 
+def whole_step(model: Any) -> Any:
+    """Returns the training step of a compiled model as a `tf.function` of a batch."""
+    return tf.function(model.train_step, jit_compile=model.jit_compile)
+
+
+def update_alone(model: Any, batch: Any) -> Any:
+    """Returns a training step, for such batches, that reads losses and gradients and does not compute them."""
+    given = {
+        name: (
+            tf.Variable(0.0, trainable=False),
+            [tf.Variable(1e-3 * tf.random.stateless_normal(weight.shape, [0, 1]), trainable=False)
+             for weight in network.trainable_variables],
+        )
+        for name, (network, _) in model.learners.items()
+    }  # fmt: skip
+
+    def read(model: Any, batch: Any) -> Any:
+        return tf.nest.map_structure(tf.convert_to_tensor, given)
+
+    step = whole_step(model)
+    with mock.patch.object(type(model), 'losses_and_gradients', read):
+        step.get_concrete_function(batch)
+    return step
+
+
 class Subject:
     """A model whose training and sampling are measured.
 
@@ -104,19 +129,16 @@ class Subject:
         self.batch = next(self.batches)
         self.num_parts = batch_parts.num_parts(config.training.batch_size)
         self.has_chain = config.training.objective == 'contrastive'
-        self.step = self._step()
+        self.step = whole_step(self.model)
         self.without_chain = self._without_chain()
-        self.update = self._update()
+        self.update = update_alone(self.model, self.batch)
         self.fit = _Fit(self.model, self.batches, workdir)
         self.chain_convolutions = self._of_chain() if self.has_chain else []
         self.pass_convolutions = convolutions.of_graph(self.without_chain, self.batch)
 
-    def _step(self) -> Any:
-        return tf.function(self.model.train_step, jit_compile=self.model.jit_compile)
-
     def _without_chain(self) -> Any:
         """Returns a training step whose chains end where they start."""
-        step = self._step()
+        step = whole_step(self.model)
         if not self.has_chain:
             return step
 
@@ -124,25 +146,6 @@ class Subject:
             return start, tf.zeros_like(start)
 
         with mock.patch.object(type(self.model), 'chain', staticmethod(stay)):
-            step.get_concrete_function(self.batch)
-        return step
-
-    def _update(self) -> Any:
-        """Returns a training step that takes given losses and gradients instead of computing them."""
-        given = {
-            name: (
-                tf.Variable(0.0, trainable=False),
-                [tf.Variable(1e-3 * tf.random.stateless_normal(weight.shape, [0, 1]), trainable=False)
-                 for weight in network.trainable_variables],
-            )
-            for name, (network, _) in self.model.learners.items()
-        }  # fmt: skip
-
-        def read(model: Any, batch: Any) -> Any:
-            return tf.nest.map_structure(tf.convert_to_tensor, given)
-
-        step = self._step()
-        with mock.patch.object(type(self.model), 'losses_and_gradients', read):
             step.get_concrete_function(self.batch)
         return step
 
