@@ -51,7 +51,7 @@ def test_small_form(tmp_path, capsys, monkeypatch):
     seconds = {line['name']: line['seconds']['median'] for line in lines if 'seconds' in line}
     assert seconds['Python'] < seconds['import tensorflow'] < 4 * seconds['import drl_tf.api']
     assert seconds['--help'] < seconds['first training step, from the command on']
-    first, second = (f'export of toy_checkerboard: {name} answer of sample' for name in ('first', 'second'))
+    first, second = (f'export of toy_checkerboard: {name} answer of energy' for name in ('first', 'second'))
     assert seconds[second] < seconds[first]
     peaks = {line['name']: line['peak_bytes'] for line in lines if 'peak_bytes' in line}
     assert peaks['Python'] < 60 * 2**20 < peaks['import tensorflow']
