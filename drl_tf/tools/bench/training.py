@@ -87,7 +87,7 @@ def whole_step(model: Any) -> Any:
 
 
 def update_alone(model: Any, batch: Any) -> Any:
-    """Returns a training step, for such batches, that reads losses and gradients and does not compute them."""
+    """Returns a training step for such batches that reads losses and gradients, and computes neither."""
     given = {
         name: (
             tf.Variable(0.0, trainable=False),
