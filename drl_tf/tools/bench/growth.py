@@ -14,6 +14,7 @@ from drl_tf.config.config import Config
 from drl_tf.distributed import devices
 from drl_tf.tools.bench.settings import Settings, with_images
 from drl_tf.tools.bench.timing import in_turn, spread
+from drl_tf.tools.bench.training import whole_step
 from drl_tf.training.optimizers import compiled_model
 
 PICTURE = 'growth.png'
@@ -111,7 +112,7 @@ def lines(settings: Settings) -> Iterator[dict[str, Any]]:
 def _programs(config: Config) -> dict[str, Callable[[], object]]:
     """Returns the functions to time, {name: function}, on a new model: a training step on noise; sampling."""
     model: Any = compiled_model(config)
-    step = tf.function(model.train_step, jit_compile=model.jit_compile)
+    step = whole_step(model)
     count = config.training.batch_size
     images = tf.clip_by_value(tf.random.stateless_normal([count, *config.image_shape], [0, 1]), -1, 1)
     batch = (images, tf.ones([count], tf.int32)) if config.data.num_classes else images

@@ -75,8 +75,8 @@ def start_lines(settings: Settings) -> Iterator[dict[str, Any]]:
 
       One of the results is the time until the first training step of the first preset. Each of these
       processes takes `settings.steps` training steps. The last dict tells whether the steps become slower. In
-      place of 'seconds' and 'peak_bytes' it has 'ratio', a dict of the same form as 'seconds': the mean
-      time of the steps in the last tenth divided by that of the steps in the second tenth.
+      place of 'seconds' and 'peak_bytes' it has 'ratio', a dict of the same form as 'seconds': the mean time
+      of the steps in the last tenth divided by that of the steps in the second tenth.
     """
     found: dict[str, list[tuple[float, int]]] = {}
     ratios = []
