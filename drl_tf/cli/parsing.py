@@ -128,6 +128,7 @@ def _stored(command: Command, values: flags.FlagValues) -> tuple[Config, str]:
     if differences:
         model = version or f'--workdir={workdir}'
         raise UserError(f'{model} was trained with other options: {"; ".join(differences)}; drop these flags')
+    chains.check_range(config, stored)
     if command.sampler == 'tuned':
         found = tuned.load(workdir)
         config = config.replace(**{name: found[name] for name in found if not values[name].present})
@@ -137,11 +138,11 @@ def _stored(command: Command, values: flags.FlagValues) -> tuple[Config, str]:
 def _is_fixed(field: dataclasses.Field[Any], stored: Config, command: Command) -> bool:
     """Returns whether an option must have the value with which the model was trained.
 
-    The number of noise levels is free in the modes that read --sampler, if the model has
-    energies at all levels.
+    The noise levels are free in the modes that read --sampler, if the model has energies at all levels. So
+    are their ends in sweep_chains, which chooses the number of levels.
     """
-    draws = set(command.mode) <= set(READ_BY['sampler'])
-    if field.name == 'num_levels' and draws and chains.has_any_level(stored):
+    free = {*READ_BY['sampler'], *(['sweep_chains'] if field.name != 'num_levels' else [])}
+    if field.name in chains.FREE_LEVELS and set(command.mode) <= free and chains.has_any_level(stored):
         return False
     return field.metadata['changes'] == 'never'
 

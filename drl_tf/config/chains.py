@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from drl_tf.base.errors import UserError
 from drl_tf.config.option_fields import text
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from drl_tf.config.training_options import Training
 
 _ADJUSTED = ('mala', 'hmc')
+# Options of a model with energies at all noise levels that decide which of them sampling visits.
+FREE_LEVELS = ('num_levels', 'sigma_min', 'sigma_max')
 
 
 def corrector_of(config: Config) -> str:
@@ -84,6 +86,34 @@ def has_any_level(config: Config) -> bool:
 def has_learnt_levels(config: Config) -> bool:
     """Returns whether a model learnt log densities at all noise levels."""
     return config.network.energy == 'preconditioned' and config.training.levels == 'continuous'
+
+
+def visited(config: Config) -> dict[str, Any]:
+    """Returns the options that decide the noise levels that sampling visits, {option: value}.
+
+    Examples:
+      >>> from drl_tf.config.config import Config
+      >>> visited(Config()), visited(Config().replace(schedule='karras'))
+      ({'num_levels': 6}, {'num_levels': 6, 'sigma_min': 0.0074, 'sigma_max': 12.8})
+    """
+    names = FREE_LEVELS if config.diffusion.schedule == 'karras' else FREE_LEVELS[:1]
+    return {name: getattr(config.diffusion, name) for name in names}
+
+
+def check_range(config: Config, trained: Config) -> None:
+    """Checks that sampling visits no noise below or above that of training; raises UserError if it does.
+
+    Args:
+      config: the configuration to sample with.
+      trained: the configuration that the model was trained with.
+    """
+    mine, known = config.diffusion, trained.diffusion
+    within = known.sigma_min <= mine.sigma_min and mine.sigma_max <= known.sigma_max
+    if not within and config.network.energy != 'exact':
+        raise UserError(
+            f'--sigma_min={mine.sigma_min:g} and --sigma_max={mine.sigma_max:g} must lie within the noise of '
+            f'training, from {known.sigma_min:g} to {known.sigma_max:g}'
+        )
 
 
 def check_sweep(config: Config, correctors: Sequence[str]) -> None:
@@ -187,6 +217,12 @@ def _check_levels(config: Config) -> None:
     """Raises UserError if schedule, K, proposal and the levels to visit contradict each other."""
     options = config.diffusion
     visited = config.sampling.sampling_levels
+    for name in ('sigma_min', 'sigma_max'):
+        value = getattr(options, name)
+        if options.schedule != 'karras' and value != getattr(type(options)(), name):
+            raise UserError(f'--{name}={value:g} is for --schedule=karras, not {options.schedule}: drop it')
+    if options.sigma_min >= options.sigma_max:
+        raise UserError(f'--sigma_min={options.sigma_min:g} must be below --sigma_max={options.sigma_max:g}')
     if options.schedule == 't6' and options.num_levels > 500:
         raise UserError(f'--num_levels={options.num_levels} must be at most 500 for --schedule=t6')
     if visited > options.num_levels:

@@ -91,6 +91,14 @@ class Diffusion:
         low=1,
         high=999,
     )
+    sigma_min: float = option(
+        0.0074,
+        'Lowest noise level of --schedule=karras: the standard deviation of the noise over the factor of the '
+        'clean image. --mode=sample, evaluate and sweep_chains take another one, as for --num_levels.',
+        low=1e-4,
+        high=1e4,
+    )
+    sigma_max: float = option(12.8, 'Highest noise level of --schedule=karras, likewise.', low=1e-4, high=1e4)
     b2: float = option(
         2e-4, 'b^2 in the Langevin step size, delta_t^2 = b^2 (S_t / S_0) s_{t+1}^2.', low=1e-8, high=1
     )

@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from drl_tf.core import noise, objectives
 from drl_tf.core.batch import Batch
-from drl_tf.core.diffusion import Schedule, at, per_image, posterior_mean
+from drl_tf.core.denoising import posterior_mean
+from drl_tf.core.diffusion import Schedule, at, per_image
 from drl_tf.core.guidance import Terms
 from drl_tf.core.level_mean import LevelMean
 from drl_tf.core.networks.unet import Initializer, Size

@@ -4,10 +4,33 @@ from typing import Any
 
 import tensorflow as tf
 
-from drl_tf.core import diffusion
 from drl_tf.core.diffusion import Schedule, at
 from drl_tf.core.guidance import Terms
 from drl_tf.core.langevin import LogDensity, value_gradient
+
+
+def posterior_mean(schedule: Schedule, x: tf.Tensor, x_next: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
+    """Returns the mean of x_t given the clean image x and x_{t+1} (Ho et al. 2020, equation 7).
+
+    It is (A_t s_{t+1}^2 x + a_{t+1} S_t^2 x_{t+1}) / S_{t+1}^2, float32 [B, H, W, C].
+
+    Args:
+      schedule: a `Schedule`, whose attributes a, s, A and S hold a_t, s_t, A_t and S_t.
+      x: clean images in [-1, 1], float32 [B, H, W, C].
+      x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
+      level: noise level t of each image, 0 to T - 1, int32 [B].
+
+    Examples:
+      If x_{t+1} holds no noise, the mean is A_t x:
+      >>> from drl_tf.core import diffusion
+      >>> schedule, x, level = diffusion.t6(), tf.ones([1, 8, 8, 1]), tf.constant([3])
+      >>> x_next = at(schedule.A, level + 1) * x
+      >>> (posterior_mean(schedule, x, x_next, level)[0, 0, 0, 0].numpy() / schedule.A[3]).round(5).item()
+      1.0
+    """
+    A, S = schedule.A[:-1], schedule.S
+    s, a = schedule.s[1:], schedule.a[1:]
+    return at(A * s**2 / S[1:] ** 2, level) * x + at(a * S[:-1] ** 2 / S[1:] ** 2, level) * x_next
 
 
 def posterior_proposal(
@@ -33,13 +56,14 @@ def posterior_proposal(
 
     Examples:
       Without noise, y_t equals its mean:
+      >>> from drl_tf.core import diffusion
       >>> schedule, x_next, level = diffusion.karras(), tf.ones([1, 2, 2, 1]), tf.constant([2])
       >>> y, mean = posterior_proposal(schedule, -x_next, x_next, level, tf.zeros([1, 2, 2, 1]))
       >>> bool(tf.reduce_all(y == mean)), y.shape
       (True, TensorShape([1, 2, 2, 1]))
     """
     x = (x_next + at(schedule.S**2, level + 1) * score) / at(schedule.A, level + 1)
-    mean = at(schedule.m, level) * diffusion.posterior_mean(schedule, x, x_next, level)
+    mean = at(schedule.m, level) * posterior_mean(schedule, x, x_next, level)
     return mean + at(schedule.posterior_std, level) * noise, mean
 
 
@@ -61,6 +85,7 @@ def tweedie(schedule: Schedule, log_density: LogDensity, x_0: tf.Tensor) -> tf.T
     Examples:
       If x_0 is standard normal, the mean of the clean image is A_0 x_0.
 
+      >>> from drl_tf.core import diffusion
       >>> schedule = diffusion.t6()
       >>> standard_normal = lambda y: -tf.reduce_sum((y / schedule.m[0]) ** 2, [1, 2, 3]) / 2
       >>> x = tweedie(schedule, standard_normal, tf.ones([1, 2, 2, 1]))

@@ -8,6 +8,7 @@ There are T + 1 noise levels x_0..x_T with the added noises s_0..s_T, and an EBM
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -182,14 +183,18 @@ def t1k(num_levels: int = 999, b2: float = 2e-4) -> Schedule:
 
 
 def karras(
-    num_levels: int = 6, b2: float = 4e-4, smallest: float = 0.0074, largest: float = 12.8, rho: float = 4.0
+    num_levels: int = 6,
+    b2: float = 4e-4,
+    sigma_min: float = 0.0074,
+    sigma_max: float = 12.8,
+    rho: float = 4.0,
 ) -> Schedule:
     """Returns the schedule of Karras et al. (2022, equation 5): sigma^(1 / rho) is evenly spaced.
 
     Args:
       num_levels: T, the number of levels.
       b2: factor of the squared Langevin step sizes.
-      smallest, largest: sigma of x_0 and of x_T, where x_t is proportional to x + sigma noise.
+      sigma_min, sigma_max: sigma of x_0 and of x_T, where x_t is proportional to x + sigma noise.
       rho: at least 1; a larger rho puts more levels at low noise.
 
     Returns:
@@ -201,11 +206,26 @@ def karras(
       >>> (schedule.S / schedule.A)[[0, 3, 6]].round(4).tolist()
       [0.0074, 1.424, 12.8]
     """
-    sigma = np.linspace(smallest ** (1 / rho), largest ** (1 / rho), num_levels + 1) ** rho
+    sigma = np.linspace(sigma_min ** (1 / rho), sigma_max ** (1 / rho), num_levels + 1) ** rho
     return _from_signal((1 + sigma**2) ** -0.5, b2, 1000 * np.arctan(sigma) / (np.pi / 2))
 
 
-SCHEDULES = {'t6': t6, 't1k': t1k, 'cosine': cosine, 'karras': karras}
+def chosen(options: Any, num_levels: int = 0) -> Schedule:
+    """Returns the schedule that options describe.
+
+    Args:
+      options: the options `schedule`, `num_levels` and `b2`, and `sigma_min` and `sigma_max` for 'karras', as
+        attributes; `Config.diffusion` has them.
+      num_levels: T; 0: the option `num_levels`.
+
+    Examples:
+      >>> from drl_tf.config.config import Config
+      >>> chosen(Config().diffusion).num_levels
+      6
+    """
+    make = {'t6': t6, 't1k': t1k, 'cosine': cosine, 'karras': karras}[options.schedule]
+    ends = (options.sigma_min, options.sigma_max) if options.schedule == 'karras' else ()
+    return make(num_levels or options.num_levels, options.b2, *ends)
 
 
 def _from_signal(A: np.ndarray, b2: float, time: np.ndarray, conditional_top: bool = False) -> Schedule:
@@ -275,26 +295,3 @@ def forward_pair(
     if noise_next is None:
         return x_t, at(A, level + 1) * x + at(S, level + 1) * noise
     return x_t, at(schedule.a, level + 1) * x_t + at(schedule.s, level + 1) * noise_next
-
-
-def posterior_mean(schedule: Schedule, x: tf.Tensor, x_next: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
-    """Returns the mean of x_t given the clean image x and x_{t+1} (Ho et al. 2020, equation 7).
-
-    It is (A_t s_{t+1}^2 x + a_{t+1} S_t^2 x_{t+1}) / S_{t+1}^2, float32 [B, H, W, C].
-
-    Args:
-      schedule: a `Schedule`, whose attributes a, s, A and S hold a_t, s_t, A_t and S_t.
-      x: clean images in [-1, 1], float32 [B, H, W, C].
-      x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
-      level: noise level t of each image, 0 to T - 1, int32 [B].
-
-    Examples:
-      If x_{t+1} holds no noise, the mean is A_t x:
-      >>> schedule, x, level = t6(), tf.ones([1, 8, 8, 1]), tf.constant([3])
-      >>> x_next = at(schedule.A, level + 1) * x
-      >>> (posterior_mean(schedule, x, x_next, level)[0, 0, 0, 0].numpy() / schedule.A[3]).round(5).item()
-      1.0
-    """
-    A, S = schedule.A[:-1], schedule.S
-    s, a = schedule.s[1:], schedule.a[1:]
-    return at(A * s**2 / S[1:] ** 2, level) * x + at(a * S[:-1] ** 2 / S[1:] ** 2, level) * x_next

@@ -42,8 +42,7 @@ class EnergyModel(keras.Model):
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.config = config
-        make_schedule = diffusion.SCHEDULES[config.diffusion.schedule]
-        self.schedule = make_schedule(config.diffusion.num_levels, config.diffusion.b2)
+        self.schedule = diffusion.chosen(config.diffusion)
         self.walk = self.schedule.strided(config.sampling.sampling_levels)
         self.normalised = config.network.energy != 'paper'
         scale = self.schedule.s[1:] if config.diffusion.energy_scale == 'noise' else self.schedule.delta

@@ -134,5 +134,4 @@ def walk_of(model: Any, num_levels: int) -> Schedule:
     """
     if not num_levels:
         return model.walk
-    options = model.config.diffusion
-    return diffusion.SCHEDULES[options.schedule](num_levels, options.b2)
+    return diffusion.chosen(model.config.diffusion, num_levels)

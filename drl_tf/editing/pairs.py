@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import read_sound_json
+from drl_tf.config import chains
 from drl_tf.editing import expressions
 from drl_tf.runs import exported
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
 
-_OF_THE_LEVELS = ('schedule', 'num_levels', 'b2')
+_OF_THE_LEVELS = ('schedule', *chains.FREE_LEVELS, 'b2')
 
 
 def check(text: str, config: Config, first: str, second: str) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from drl_tf.base.files import digest, held, write_json
+from drl_tf.config import chains
 from drl_tf.distributed import devices, workers
 from drl_tf.evaluation.evaluator import Evaluator
 from drl_tf.evaluation.figures import figures, over_seeds
@@ -63,17 +64,17 @@ def evaluate(
 
         def finish() -> dict[str, str]:
             settings = {
-                'num_levels': config.diffusion.num_levels,
+                **chains.visited(config),
                 'mcmc_steps': config.diffusion.mcmc_steps,
                 **dataclasses.asdict(config.sampling),
                 'corrector': config.corrector,
                 'gradients_per_image': flops.gradients(config),
             }
-            chains = chain_report.mean(reports)
+            moved = chain_report.mean(reports)
             written = f'{path}-{against(evaluator)}.json'
             result = over_seeds(seeds, results)
-            write_json(written, {'step': step, 'weights': request.weights, **settings, **chains, **result})
-            return {**figures(evaluator, result), **chain_report.said(chains), 'evaluation': written}
+            write_json(written, {'step': step, 'weights': request.weights, **settings, **moved, **result})
+            return {**figures(evaluator, result), **chain_report.said(moved), 'evaluation': written}
 
         for mine in requests:
             root = os.path.join(workdir, 'samples', file_stem(config, workdir, mine))

@@ -78,9 +78,7 @@ def walk(config: Config) -> Schedule:
       >>> walk(Config()).num_levels
       6
     """
-    options = config.diffusion
-    make = diffusion.SCHEDULES[options.schedule]
-    return make(options.num_levels, options.b2).strided(config.sampling.sampling_levels)
+    return diffusion.chosen(config.diffusion).strided(config.sampling.sampling_levels)
 
 
 def _gradients(config: Config, corrector: str, steps: Sequence[int]) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drl_tf.base.files import digest
+from drl_tf.config import chains
 from drl_tf.config import config as configuration
 from drl_tf.config.option_fields import text
 
@@ -30,7 +31,7 @@ def file_stem(config: Config, workdir: str, request: SampleRequest) -> str:
     changed = [
         (field, mine)
         for (field, mine), (_, theirs) in pairs
-        if mine != theirs and (field.metadata['changes'] in free or field.name == 'num_levels')
+        if mine != theirs and (field.metadata['changes'] in free or field.name in chains.FREE_LEVELS)
     ]
     unnamed = ('seed', 'data_dir', 'manual_dir', 'sample_batch_size', 'deterministic')
     kept = [field.name + text(mine) for field, mine in changed if field.name not in unnamed]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from absl import logging
 
 from drl_tf.base.errors import UserError
+from drl_tf.config import chains
 from drl_tf.config import config as configuration
 from drl_tf.core.weights import Weights
 from drl_tf.data import pipeline
@@ -165,7 +166,7 @@ def _check_levels(config: Config, other: Config, init_from: str) -> None:
     is_alone = config.network.energy == 'preconditioned' and config.training.objective == 'contrastive'
     if not is_alone or other.training.levels == 'continuous':
         return
-    differences = config.differences(other, lambda field: field.name in ('schedule', 'num_levels'))
+    differences = config.differences(other, lambda field: field.name in ('schedule', *chains.FREE_LEVELS))
     if differences:
         raise UserError(
             f'--init_from={init_from} learnt the noise levels of its own schedule alone '

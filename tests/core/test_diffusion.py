@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from drl_tf.core import diffusion, noise
+from drl_tf.config.config import Config
+from drl_tf.core import denoising, diffusion, noise
 
 S_PAPER = [0.01, 0.32368022, 0.51649529, 0.63221107, 0.71324214, 0.77336903, 0.99974058]
 CUMULATIVE_PAPER = [0.01, 0.32381848, 0.58621924, 0.77845287, 0.89801336, 0.96031419, 0.99997982]
@@ -28,6 +29,14 @@ def test_t6_with_another_number_of_levels(num_levels):
     assert schedule.num_levels == num_levels
     assert (schedule.s > 0).all() and np.isfinite(schedule.delta).all()
     np.testing.assert_allclose(schedule.A[[0, -1]], kept[[0, 999]], rtol=1e-9)
+
+
+def test_karras_has_the_ends_of_its_options():
+    options = Config().replace(schedule='karras', num_levels=4, sigma_min=0.1, sigma_max=6.0).diffusion
+    sigma = np.tan(diffusion.chosen(options).angle)
+    np.testing.assert_allclose(sigma[[0, -1]], [0.1, 6], rtol=1e-6)
+    np.testing.assert_allclose(np.diff(sigma**0.25), np.diff(sigma**0.25).mean(), rtol=1e-6)
+    assert len(sigma) == 5 and diffusion.chosen(options, 2).num_levels == 2
 
 
 @pytest.mark.parametrize('shared', [False, True])
@@ -55,7 +64,7 @@ def test_posterior_mean_weighs_both_ends_by_their_precision():
     )
     expected = (A * x / S**2 + a * x_next / s**2) / (1 / S**2 + a**2 / s**2)
     np.testing.assert_allclose(
-        diffusion.posterior_mean(schedule, x, x_next, level), expected, rtol=1e-4, atol=1e-5
+        denoising.posterior_mean(schedule, x, x_next, level), expected, rtol=1e-4, atol=1e-5
     )
 
 

@@ -10,7 +10,7 @@ from helpers.tiny import TINY, call, refused
 
 from drl_tf.config.config import Config
 from drl_tf.core import noise
-from drl_tf.core.diffusion import posterior_mean
+from drl_tf.core.denoising import posterior_mean
 from drl_tf.training.optimizers import compiled_model
 
 SMALL = dict(

@@ -103,7 +103,12 @@ def test_its_proposal_has_the_mean_of_gaussian_conditionals():
 
 
 @pytest.mark.parametrize(
-    ('schedule', 'deviation'), [(diffusion.karras(100), 0.14), (diffusion.t1k(100), 0.24)]
+    ('schedule', 'deviation'),
+    [
+        (diffusion.karras(100), 0.14),
+        (diffusion.karras(100, sigma_max=160.0), 0.24),
+        (diffusion.t1k(100), 0.24),
+    ],
 )
 def test_the_brightness_of_photographs_needs_the_noisiest_level_of_t1k(schedule, deviation):
     """The brightness of Gaussian images of 64 px deviates by 0.25; drawn from N(0, 1) by its own score, it
@@ -118,6 +123,37 @@ def test_the_brightness_of_photographs_needs_the_noisiest_level_of_t1k(schedule,
         y, _ = denoising.posterior_proposal(schedule, score, x, tf.fill([count], level), eps)
         x = y.numpy() / np.float32(schedule.m[level])
     assert np.std(x) / pixels**0.5 == pytest.approx(deviation, abs=0.01)
+
+
+def _kept(schedule, deviation):
+    """The deviation of samples over that of the data, along a direction of Gaussian data."""
+    variance = schedule.A**2 * deviation**2 + schedule.S**2
+    one, drawn = tf.ones([1, 1, 1, 1]), 1.0
+    for t in reversed(range(schedule.num_levels)):
+        score = np.float32(-1 / variance[t + 1]) * one
+        y, mean = denoising.posterior_proposal(schedule, score, one, tf.constant([t]), one)
+        slope, noise_std = (value.numpy().item() / schedule.m[t] for value in (mean, y - mean))
+        drawn = slope**2 * drawn + noise_std**2
+    y_variance = schedule.m[0] ** 2 * variance[0]
+    slope = denoising.tweedie(schedule, lambda y: -(y[:, 0, 0, 0] ** 2) / (2 * y_variance), one)
+    return slope.numpy().item() * drawn**0.5 / deviation
+
+
+def test_few_levels_keep_the_variety_of_more_if_they_are_where_the_data_vary():
+    """Four levels keep what six keep, three from 0.1 to 5 more than three of the preset (docs/chains.md)."""
+    deviations = (2, 1, 0.5, 0.25, 0.1)
+    six, three, few, four = (
+        np.array([_kept(schedule, deviation) for deviation in deviations])
+        for schedule in (
+            diffusion.karras(6),
+            diffusion.karras(3),
+            diffusion.karras(3, sigma_min=0.1, sigma_max=5.0),
+            diffusion.karras(4, sigma_min=0.1, sigma_max=6.0),
+        )
+    )
+    np.testing.assert_allclose(six, [0.669, 0.631, 0.598, 0.544, 0.535], atol=0.001)
+    np.testing.assert_allclose(four, six, atol=0.02)
+    assert (few > three + 0.04).all()
 
 
 def test_noise_scale_is_that_of_its_proposal_in_sampling_alone():

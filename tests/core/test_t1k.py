@@ -9,7 +9,7 @@ import tensorflow as tf
 from helpers.gaussians import exact_density, gaussian, recursion
 
 from drl_tf.config.config import Config
-from drl_tf.core import conditionals, diffusion, noise, objectives, sampling
+from drl_tf.core import conditionals, denoising, diffusion, noise, objectives, sampling
 from drl_tf.core.build_model import build_model
 
 SEED = [7, 8]
@@ -178,7 +178,7 @@ def test_denoising_loss_is_the_mean_over_what_x_t_may_be(t):
     x, x_next = tf.fill(shape, 0.4), tf.fill(shape, -0.2)
     s, m = schedule.s[t + 1], schedule.m[t]
     std = schedule.S[t] * s / schedule.S[t + 1]
-    y = m * (diffusion.posterior_mean(schedule, x, x_next, level) + std * noise.normal(SEED, shape))
+    y = m * (denoising.posterior_mean(schedule, x, x_next, level) + std * noise.normal(SEED, shape))
     losses, gradient = objectives.denoising(schedule, gaussian(0.1, 0.7), x, x_next, level)
     drawn = np.sum((y - (x_next + s**2 * gradient)) ** 2, axis=(1, 2, 3)) / (2 * s**2)
     assert np.mean(losses) == pytest.approx(drawn.mean(), abs=5 * drawn.std() / np.sqrt(size))

@@ -140,11 +140,24 @@ def test_other_numbers_of_levels_have_sets_of_their_own(capsys, log_densities):
     assert scores(capsys, '--mode=evaluate', workdir, *SCORED, '--num_levels=3')[1] == written
 
 
-def test_another_number_of_levels_is_for_samples_of_log_densities(capsys, log_densities, tiny_run):
+def test_other_levels_are_for_samples_of_log_densities(capsys, log_densities, tiny_run):
     """Other energies are known at the levels of training only; log Z and exports keep those of the run."""
     for run, mode in ((log_densities, 'likelihood'), (log_densities, 'sample,export'), (tiny_run, 'sample')):
         code, _, err = call(capsys, f'--mode={mode}', f'--workdir={run}', '--num_levels=3')
         assert code == 2 and 'was trained with other options: --num_levels=3 here' in err
+    for mode in ('likelihood', 'sample,export'):
+        code, _, err = call(capsys, f'--mode={mode}', f'--workdir={log_densities}', '--sigma_min=0.1')
+        assert code == 2 and 'was trained with other options: --sigma_min=0.1 here' in err
+
+
+def test_a_walk_may_end_elsewhere(capsys, log_densities):
+    """Samples begin and end at the noise of the options, and have a set of their own."""
+    ends = ['--sigma_min=0.1', '--sigma_max=5']
+    _, written = scores(capsys, '--mode=evaluate', f'--workdir={log_densities}', *SCORED, *ends)
+    _, before = scores(capsys, '--mode=evaluate', f'--workdir={log_densities}', *SCORED)
+    assert written['gradients_per_image'] == before['gradients_per_image'] and written[KEY] != before[KEY]
+    assert (written['sigma_min'], written['sigma_max']) == (0.1, 5)
+    assert len(list((log_densities / 'samples').glob('*sigma_max5*'))) == 1
 
 
 def test_samples_that_are_not_finite_end_no_search(tune, monkeypatch):
