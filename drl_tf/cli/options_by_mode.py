@@ -48,6 +48,8 @@ _ALWAYS = ('mode', 'workdir', 'dry_run', 'dry_run_devices', 'version', 'help', '
 SET_BY_ROWS = (
     'schedule',
     'num_levels',
+    'sigma_min',
+    'sigma_max',
     'mcmc_steps',
     'objective',
     'energy_scale',

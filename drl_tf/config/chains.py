@@ -101,15 +101,20 @@ def visited(config: Config) -> dict[str, Any]:
 
 
 def check_range(config: Config, trained: Config) -> None:
-    """Checks that sampling visits no noise below or above that of training; raises UserError if it does.
+    """Checks that no noise lies below or above that of training, as --sigma_min and --sigma_max tell it.
+
+    Exact energies have no training, and other schedules have ends of their own.
 
     Args:
-      config: the configuration to sample with.
+      config: the configuration to sample with, or to go on with.
       trained: the configuration that the model was trained with.
+
+    Raises:
+      UserError: the model does not know the energies at one of the ends.
     """
     mine, known = config.diffusion, trained.diffusion
     within = known.sigma_min <= mine.sigma_min and mine.sigma_max <= known.sigma_max
-    if not within and config.network.energy != 'exact':
+    if not within and config.network.energy != 'exact' and mine.schedule == known.schedule:
         raise UserError(
             f'--sigma_min={mine.sigma_min:g} and --sigma_max={mine.sigma_max:g} must lie within the noise of '
             f'training, from {known.sigma_min:g} to {known.sigma_max:g}'

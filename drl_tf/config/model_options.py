@@ -94,7 +94,8 @@ class Diffusion:
     sigma_min: float = option(
         0.0074,
         'Lowest noise level of --schedule=karras: the standard deviation of the noise over the factor of the '
-        'clean image. --mode=sample, evaluate and sweep_chains take another one, as for --num_levels.',
+        'clean image. --mode=sample, evaluate and sweep_chains take others, within those of training, if '
+        'the model has energies at all levels.',
         low=1e-4,
         high=1e4,
     )

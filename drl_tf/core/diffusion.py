@@ -210,6 +210,9 @@ def karras(
     return _from_signal((1 + sigma**2) ** -0.5, b2, 1000 * np.arctan(sigma) / (np.pi / 2))
 
 
+SCHEDULES = {'t6': t6, 't1k': t1k, 'cosine': cosine, 'karras': karras}
+
+
 def chosen(options: Any, num_levels: int = 0) -> Schedule:
     """Returns the schedule that options describe.
 
@@ -223,9 +226,8 @@ def chosen(options: Any, num_levels: int = 0) -> Schedule:
       >>> chosen(Config().diffusion).num_levels
       6
     """
-    make = {'t6': t6, 't1k': t1k, 'cosine': cosine, 'karras': karras}[options.schedule]
     ends = (options.sigma_min, options.sigma_max) if options.schedule == 'karras' else ()
-    return make(num_levels or options.num_levels, options.b2, *ends)
+    return SCHEDULES[options.schedule](num_levels or options.num_levels, options.b2, *ends)
 
 
 def _from_signal(A: np.ndarray, b2: float, time: np.ndarray, conditional_top: bool = False) -> Schedule:

@@ -164,7 +164,10 @@ def _remedy(config: Config, other: Config) -> str:
 def _check_levels(config: Config, other: Config, init_from: str) -> None:
     """Raises UserError if only recovery likelihood would train noise levels that have no energy yet."""
     is_alone = config.network.energy == 'preconditioned' and config.training.objective == 'contrastive'
-    if not is_alone or other.training.levels == 'continuous':
+    if not is_alone:
+        return
+    if other.training.levels == 'continuous':
+        chains.check_range(config, other)
         return
     differences = config.differences(other, lambda field: field.name in ('schedule', *chains.FREE_LEVELS))
     if differences:

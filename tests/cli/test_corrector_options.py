@@ -1,13 +1,26 @@
 """Which chains follow from the options, what is refused, and how many gradients a dry run counts."""
 
+import contextlib
 import json
 
 import pytest
 from helpers.tiny import TINY, call, refused
 
+from drl_tf.base.errors import UserError
 from drl_tf.cli import parsing
+from drl_tf.config import chains
 
 PRECONDITIONED = ['--dataset=digits', '--recipe=preconditioned']
+
+
+@pytest.mark.parametrize('energy', ['exact', 'preconditioned'])
+def test_exact_energies_know_all_noise(energy):
+    trained = parsing.configuration_of([*PRECONDITIONED, f'--energy={energy}'])
+    chains.check_range(trained.replace(sigma_min=0.1, sigma_max=12.8), trained)
+    with contextlib.ExitStack() as stack:
+        if energy != 'exact':
+            stack.enter_context(pytest.raises(UserError, match=r'--sigma_max=13 .* from 0\.0074 to 12\.8'))
+        chains.check_range(trained.replace(sigma_max=13.0), trained)
 
 
 @pytest.mark.parametrize(

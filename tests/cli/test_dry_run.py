@@ -38,15 +38,15 @@ def test_the_presets_of_a_dataset_and_recipe_may_depend_on_the_image_size():
     for options, channels in (
         (['--recipe=preconditioned'], 32),
         (['--recipe=preconditioned', '--image_size=64'], 16),
-        ([], 16),
-        (['--image_size=64'], 8),
-        (['--image_size=64', '--channels=4'], 4),
+        (['--recipe=cdrl'], 16),
+        (['--recipe=cdrl', '--image_size=64'], 8),
+        (['--recipe=cdrl', '--image_size=64', '--channels=4'], 4),
     ):
         assert parsing.configuration_of(['--dataset=emoji', *options]).network.channels == channels
 
 
-@pytest.mark.parametrize('dataset', ['digits', 'folder'])
-def test_digits_and_folders_have_preconditioned_energies(dataset):
+@pytest.mark.parametrize('dataset', ['digits', 'emoji', 'folder'])
+def test_digits_emoji_and_folders_have_preconditioned_energies(dataset):
     config = parsing.configuration_of([f'--dataset={dataset}'])
     assert config.network.energy == 'preconditioned' and config.diffusion.recipe == 'preconditioned'
 

@@ -162,7 +162,7 @@ def test_a_row_of_other_settings_is_scored_again(monkeypatch, tmp_path):
 
 
 def test_wrong_use(capsys, tmp_path):
-    for option in ('--mcmc_steps=7', '--num_levels=3', '--objective=dsm', '--max_minutes=5'):
+    for option in ('--mcmc_steps=7', '--num_levels=3', '--sigma_max=5', '--objective=dsm', '--max_minutes=5'):
         line = refused(
             capsys, '--mode=ablate', '--dataset=digits', '--recipe=t6', option, f'--workdir={tmp_path}/w'
         )

@@ -158,6 +158,13 @@ def test_a_walk_may_end_elsewhere(capsys, log_densities):
     assert written['gradients_per_image'] == before['gradients_per_image'] and written[KEY] != before[KEY]
     assert (written['sigma_min'], written['sigma_max']) == (0.1, 5)
     assert len(list((log_densities / 'samples').glob('*sigma_max5*'))) == 1
+    sweep = ['--mode=sweep_chains', f'--workdir={log_densities}', *SCORED]
+    code, _, err = call(capsys, *sweep, '--sweep_levels=2', '--sweep_mcmc_steps=0', *ends)
+    assert code == 0, err
+    (table,) = (log_densities / 'sweep_chains').glob('*/scores.csv')
+    assert float(next(csv.DictReader(table.open()))[KEY]) == pytest.approx(written[KEY], rel=1e-6)
+    code, _, err = call(capsys, *sweep, '--num_levels=3')
+    assert code == 2 and 'was trained with other options: --num_levels=3 here' in err
 
 
 def test_samples_that_are_not_finite_end_no_search(tune, monkeypatch):

@@ -83,6 +83,8 @@ def test_levels_without_energy_are_refused(capsys, start, tmp_path):
     assert '--schedule=t6 here, karras there; --num_levels=6 here, 3 there' in line
     same = [*OPTIONS, '--objective=contrastive', '--levels=walk', '--mcmc_steps=1', '--train_steps=2']
     assert call(capsys, *same, f'--init_from={walk}', f'--workdir={tmp_path}/w')[0] == 0
+    line = refused(capsys, *same, '--sigma_max=20', f'--init_from={start}', f'--workdir={tmp_path}/w2')
+    assert '--sigma_max=20 must lie within the noise of training, from 0.0074 to 12.8' in line
 
 
 @pytest.mark.parametrize(
