@@ -97,7 +97,8 @@ class App:
         try:
             yield stop
         finally:
-            self._stops.pop(request.session_hash, None)
+            if self._stops.get(request.session_hash) is stop:  # Else newer work of the page has begun.
+                del self._stops[request.session_hash]
 
     def cancels(self, work: Any) -> None:
         """Makes the button "Stop" cancel the work of a Gradio event; call this before `connect_stop`.

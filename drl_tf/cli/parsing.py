@@ -141,8 +141,8 @@ def _is_fixed(field: dataclasses.Field[Any], stored: Config, command: Command) -
     The noise levels are free in the modes that read --sampler, if the model has energies at all levels. So
     are their ends in sweep_chains, which chooses the number of levels.
     """
-    free = {*READ_BY['sampler'], *(['sweep_chains'] if field.name != 'num_levels' else [])}
-    if field.name in chains.FREE_LEVELS and set(command.mode) <= free and chains.has_any_level(stored):
+    draw = set(READ_BY['sampler']) | ({'sweep_chains'} if field.name != 'num_levels' else set())
+    if field.name in chains.FREE_LEVELS and set(command.mode) <= draw and chains.has_any_level(stored):
         return False
     return field.metadata['changes'] == 'never'
 

@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 from helpers import browser
-from helpers.app_page import FOUND, choose, click, made, pixels, said, source, tab, uploaded
+from helpers.app_page import FOUND, choose, click, made, pixels, said, source, stop, tab, uploaded
 from PIL import Image
 
 import drl_tf
@@ -93,8 +93,7 @@ def test_stop_ends_playing(chromium, monkeypatch):
         last = chromium.value(source('drawn'))
         click(chromium, 'Play')
         chromium.wait_for(f'{source("drawn")} !== {last!r}')
-        click(chromium, 'Stop')
-        said(chromium, 'Stopped.')
+        stop(chromium)
         assert made(chromium, 'Draw', 'drawn').std() > 50
 
 
@@ -110,8 +109,7 @@ def test_stop_ends_the_work_before_its_next_part(chromium, monkeypatch, name, pi
         patch.setattr(gradio.Progress, '__call__', gate.pass_through)
         click(chromium, name)
         assert gate.reached.wait(60)
-        click(chromium, 'Stop')
-        said(chromium, 'Stopped.')
+        stop(chromium)
         gate.opened.set()
     assert chromium.value(source(picture)) is None
     # The next request waits until the stopped one has ended.

@@ -52,6 +52,14 @@ def pixels(chromium, name):
     return np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
 
 
+def stop(chromium):
+    """Clicks Stop, waits for its message, and closes it: the next one must not be taken for it."""
+    click(chromium, 'Stop')
+    said(chromium, 'Stopped.')
+    chromium.value("document.querySelectorAll('.toast-close').forEach(button => button.click())")
+    chromium.wait_for("!document.body.innerText.includes('Stopped.')")
+
+
 def said(chromium, words):
     """Waits until the page shows these words."""
     chromium.wait_for(f'document.body.innerText.includes({words!r})')
