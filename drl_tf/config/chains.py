@@ -10,6 +10,7 @@ from drl_tf.config.option_fields import text
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
+    from drl_tf.config.model_options import Diffusion
     from drl_tf.config.training_options import Training
 
 _ADJUSTED = ('mala', 'hmc')
@@ -88,12 +89,12 @@ def has_learnt_levels(config: Config) -> bool:
     return config.network.energy == 'preconditioned' and config.training.levels == 'continuous'
 
 
-def visited(config: Config) -> dict[str, Any]:
+def levels_of(config: Config) -> dict[str, Any]:
     """Returns the options that decide the noise levels that sampling visits, {option: value}.
 
     Examples:
       >>> from drl_tf.config.config import Config
-      >>> visited(Config()), visited(Config().replace(schedule='karras'))
+      >>> levels_of(Config()), levels_of(Config().replace(schedule='karras'))
       ({'num_levels': 6}, {'num_levels': 6, 'sigma_min': 0.0074, 'sigma_max': 12.8})
     """
     names = FREE_LEVELS if config.diffusion.schedule == 'karras' else FREE_LEVELS[:1]
@@ -204,13 +205,11 @@ def _check_larger_steps(config: Config) -> None:
 def _check_negatives(options: Training, corrector: str) -> None:
     """Raises UserError if options of the chains in training contradict each other, or have no effect."""
     if corrector == 'none':
-        for name in ('contrastive_corrector', 'contrastive_step'):
-            value = getattr(options, name)
-            if value != getattr(type(options)(), name):
-                raise UserError(
-                    f'--{name}={value} is for recovery likelihood of --energy=preconditioned: give '
-                    '--contrastive too, or drop it'
-                )
+        for name, value in _changed(options, 'contrastive_corrector', 'contrastive_step'):
+            raise UserError(
+                f'--{name}={value} is for recovery likelihood of --energy=preconditioned: give '
+                '--contrastive too, or drop it'
+            )
     if corrector in _ADJUSTED and not options.contrastive_step:
         raise UserError(
             '--contrastive_step=0 is delta_t of --b2, for --contrastive_corrector=langevin, not '
@@ -218,13 +217,18 @@ def _check_negatives(options: Training, corrector: str) -> None:
         )
 
 
+def _changed(options: Diffusion | Training, *names: str) -> list[tuple[str, Any]]:
+    """Returns the pairs (name, value) of those options that do not have their default values."""
+    values = [(name, getattr(options, name)) for name in names]
+    return [(name, value) for name, value in values if value != getattr(type(options)(), name)]
+
+
 def _check_levels(config: Config) -> None:
     """Raises UserError if schedule, K, proposal and the levels to visit contradict each other."""
     options = config.diffusion
     visited = config.sampling.sampling_levels
-    for name in ('sigma_min', 'sigma_max'):
-        value = getattr(options, name)
-        if options.schedule != 'karras' and value != getattr(type(options)(), name):
+    if options.schedule != 'karras':
+        for name, value in _changed(options, 'sigma_min', 'sigma_max'):
             raise UserError(f'--{name}={value:g} is for --schedule=karras, not {options.schedule}: drop it')
     if options.sigma_min >= options.sigma_max:
         raise UserError(f'--sigma_min={options.sigma_min:g} must be below --sigma_max={options.sigma_max:g}')

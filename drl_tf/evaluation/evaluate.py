@@ -64,7 +64,7 @@ def evaluate(
 
         def finish() -> dict[str, str]:
             settings = {
-                **chains.visited(config),
+                **chains.levels_of(config),
                 'mcmc_steps': config.diffusion.mcmc_steps,
                 **dataclasses.asdict(config.sampling),
                 'corrector': config.corrector,

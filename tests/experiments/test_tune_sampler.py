@@ -162,7 +162,9 @@ def test_a_walk_may_end_elsewhere(capsys, log_densities):
     code, _, err = call(capsys, *sweep, '--sweep_levels=2', '--sweep_mcmc_steps=0', *ends)
     assert code == 0, err
     (table,) = (log_densities / 'sweep_chains').glob('*/scores.csv')
-    assert float(next(csv.DictReader(table.open()))[KEY]) == pytest.approx(written[KEY], rel=1e-6)
+    assert float(next(csv.DictReader(table.read_text().splitlines()))[KEY]) == pytest.approx(
+        written[KEY], rel=1e-6
+    )
     code, _, err = call(capsys, *sweep, '--num_levels=3')
     assert code == 2 and 'was trained with other options: --num_levels=3 here' in err
 
