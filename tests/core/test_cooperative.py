@@ -72,6 +72,36 @@ def test_initializer_loss_has_the_analytic_gradient():
     assert targets == [None, None]
 
 
+class GaussianData:
+    """Images of independent pixels of N(mean, variance), and the right proposal for them at level t."""
+
+    mean, variance, t, size = 0.5, 0.04, 2, 64
+    schedule = diffusion.cosine()
+    level = tf.fill([size], t)
+
+    def __init__(self):
+        m, a, s = self.schedule.m[self.t], self.schedule.a[self.t + 1], self.schedule.s[self.t + 1]
+        A, S = self.schedule.A[self.t], self.schedule.S[self.t]
+        prior_mean, prior_variance = A * self.mean, A**2 * self.variance + S**2
+        gain = a * prior_variance / (a**2 * prior_variance + s**2)
+        self.analytic = lambda x_next: m * (prior_mean + gain * (x_next - a * prior_mean))
+        self.deviation = m * np.sqrt(prior_variance * (1 - a * gain))
+
+    @functools.partial(tf.function, autograph=False)
+    def batch(self, seed, shared):
+        """Images and their x_{t+1}, whose noise is that of x_t or not."""
+        x, eps, eps_next = (
+            noise.normal(noise.fold(seed, purpose), [self.size, 8, 8, 1]) for purpose in range(3)
+        )
+        images = self.mean + self.variance**0.5 * x
+        eps_next = None if shared else eps_next
+        return images, diffusion.forward_pair(self.schedule, images, self.level, eps, eps_next)[1]
+
+    def chain_end(self, x_next, seed):
+        """An exact draw of y_t given x_{t+1}."""
+        return self.analytic(x_next) + self.deviation * noise.normal(noise.fold(seed, 4), tf.shape(x_next))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('data_share', [0.0, 1.0], ids=['taught by chains', 'taught by data'])
 def test_initializer_alone_learns_the_analytic_proposal(data_share):
@@ -80,54 +110,34 @@ def test_initializer_alone_learns_the_analytic_proposal(data_share):
     The data teach it that, with the noise shared or not, and so do chains that end at exact draws of y_t
     given x_{t+1}.
     """
-    mean, variance, t, schedule, size = 0.5, 0.04, 2, diffusion.cosine(), 64
-    options = dict(
-        initializer_attention=False,
-        initializer_dropout=0.0,
-        initializer_data_share=data_share,
-        batch_size=size,
-        clip_norm=0.0,
-    )
-    model = build_model(OPTIONS.replace(**options))
+    data = GaussianData()
+    options = dict(initializer_attention=False, initializer_dropout=0.0, clip_norm=0.0)
+    model = build_model(OPTIONS.replace(**options, initializer_data_share=data_share, batch_size=data.size))
     model.initializer_optimizer = keras.optimizers.Adam(3e-3)
     model.initializer_optimizer.build(model.initializer.trainable_variables)
-    level = tf.fill([size], t)
-
-    @tf.function
-    def batch(seed, shared):
-        x, eps, eps_next = (noise.normal(noise.fold(seed, purpose), [size, 8, 8, 1]) for purpose in range(3))
-        images = mean + variance**0.5 * x
-        _, x_next = diffusion.forward_pair(schedule, images, level, eps, None if shared else eps_next)
-        return images, x_next
-
-    m, a, s = schedule.m[t], schedule.a[t + 1], schedule.s[t + 1]
-    prior_mean, prior_variance = schedule.A[t] * mean, schedule.A[t] ** 2 * variance + schedule.S[t] ** 2
-    gain = a * prior_variance / (a**2 * prior_variance + s**2)
-    deviation = m * np.sqrt(prior_variance * (1 - a * gain))
-
-    def analytic(x_next):
-        return m * (prior_mean + gain * (x_next - a * prior_mean))
 
     @tf.function
     def step(images, x_next, seed):
         with tf.GradientTape() as tape:
-            start, proposal = model.chain_start(x_next, level, noise.fold(seed, 3), 0, 'raw', UNCONDITIONAL)
-        y_neg = analytic(x_next) + deviation * noise.normal(noise.fold(seed, 4), tf.shape(x_next))
-        batch = Batch(images, level, None, seed, 0)
-        learnt = model.start_gradients(tape, batch, start, proposal, x_next, y_neg)
-        gradients = learnt['initializer_loss'][1]
+            start, proposal = model.chain_start(
+                x_next, data.level, noise.fold(seed, 3), 0, 'raw', UNCONDITIONAL
+            )
+        batch = Batch(images, data.level, None, seed, 0)
+        y_neg = data.chain_end(x_next, seed)
+        gradients = model.start_gradients(tape, batch, start, proposal, x_next, y_neg)['initializer_loss'][1]
         model.initializer_optimizer.apply(gradients, model.initializer.trainable_variables)
 
     variables = [*model.initializer.weights, *model.initializer_optimizer.variables]
     beginning = [variable.numpy() for variable in variables]
-    for shared in (False, True):
+    for shared in (False, True) if data_share else (False,):
         for variable, value in zip(variables, beginning, strict=True):
             variable.assign(value)
         for seed in tf.stack([tf.range(200), tf.fill([200], 10)], axis=1):
-            step(*batch(seed, shared), seed)
-        _, x_next = batch(tf.constant([1000, 10]), shared)
-        error = model.initializer(x_next, diffusion.per_image(schedule.time, level + 1)) - analytic(x_next)
-        start = x_next - analytic(x_next)
+            step(*data.batch(seed, shared), seed)
+        _, x_next = data.batch(tf.constant([1000, 10]), shared)
+        time = diffusion.per_image(data.schedule.time, data.level + 1)
+        error = model.initializer(x_next, time) - data.analytic(x_next)
+        start = x_next - data.analytic(x_next)
         assert np.mean(error**2) < 0.05 * np.mean(start**2), shared
 
 

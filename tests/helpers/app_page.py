@@ -1,6 +1,10 @@
 """Clicks, chooses and uploads on the page of the app, and reads the pictures and messages that it shows."""
 
+import base64
+import io
+
 import numpy as np
+from PIL import Image
 
 FOUND = (
     "[...document.querySelectorAll('button{}')].find(b => b.offsetParent && b.textContent.trim() === '{}')"
@@ -14,9 +18,18 @@ def click(chromium, text, kind='.lg'):
 
 
 def tab(chromium, text):
-    """Opens a tab, and waits half a second until it is drawn."""
+    """Opens a tab, and waits until all of it is drawn; each tab has a button Stop."""
     click(chromium, text, '[role=tab]')
-    chromium.value('new Promise(done => setTimeout(done, 500))')
+    chromium.wait_for(
+        f"document.querySelector('[role=tab][aria-selected=true]').textContent.trim() === '{text}' "
+        f'&& {FOUND.format("", "Stop")}'
+    )
+    still(chromium)
+
+
+def still(chromium):
+    """Waits until nothing on the page moves or changes its colour."""
+    chromium.wait_for("document.getAnimations().every(each => each.playState !== 'running')")
 
 
 def source(name):
@@ -45,11 +58,10 @@ def pixels(chromium, name):
     script = (
         f"(async () => {{ const i = document.querySelector('#{name} img'); await i.decode(); "
         "const c = document.createElement('canvas'); c.width = i.naturalWidth; c.height = i.naturalHeight; "
-        "const d = c.getContext('2d'); d.drawImage(i, 0, 0); "
-        'return [c.height, c.width, ...d.getImageData(0, 0, c.width, c.height).data] })()'
+        "c.getContext('2d').drawImage(i, 0, 0); return c.toDataURL().split(',')[1] })()"
     )
-    height, width, *values = chromium.value(script)
-    return np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
+    with Image.open(io.BytesIO(base64.b64decode(chromium.value(script)))) as picture:
+        return np.asarray(picture.convert('RGB'))
 
 
 def stop(chromium):
@@ -69,3 +81,9 @@ def uploaded(chromium, name, path):
     """Drops a file, and waits until the page lists it."""
     chromium.give(f'#{name} input[type=file]', [path])
     chromium.wait_for(f"document.querySelector('#{name}').innerText.includes({path.stem!r})")
+
+
+def cleared(chromium, name):
+    """Takes the dropped files away again."""
+    chromium.value(f"document.querySelector('#{name} button[aria-label=Clear]').click()")
+    chromium.wait_for(f"document.querySelector('#{name}').innerText.includes('Drop File Here')")

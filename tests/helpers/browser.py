@@ -1,9 +1,12 @@
 """A headless Chromium that opens pages, presses keys and takes pictures, driven by Playwright."""
 
 import contextlib
+import io
 import pathlib
 import shutil
 
+import numpy as np
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
@@ -37,15 +40,13 @@ _FAINT = """(() => {
 
 
 @contextlib.contextmanager
-def opened(path, width=1440, height=900):
-    """Context manager: yields a `Browser` that shows the file or the address `path`."""
+def opened():
+    """Context manager: yields a `Browser` with an empty page."""
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=CHROMIUM, args=['--no-sandbox', '--disable-gpu']
         )
-        browser = Browser(chromium.new_page())
-        browser.show(path, width, height)
-        yield browser
+        yield Browser(chromium.new_page())
         chromium.close()
 
 
@@ -73,13 +74,15 @@ class Browser:
     def wait_for(self, script):
         """Waits until a JavaScript expression is true, for a minute at most.
 
-        Playwright's own `wait_for_function` needs eval, which the pages forbid.
+        Playwright's own `wait_for_function` needs eval, which the pages forbid. Waiting inside the page costs
+        less than asking again from here.
         """
-        for _ in range(_MILLISECONDS // 50):
-            if self.value(script):
-                return
-            self.page.wait_for_timeout(50)
-        raise AssertionError(f'not true within a minute: {script}')
+        waiting = (
+            f'(async () => {{ const end = Date.now() + {_MILLISECONDS}; while (!({script})) {{ '
+            'if (Date.now() > end) return false; await new Promise(done => setTimeout(done, 50)) } '
+            'return true })()'
+        )
+        assert self.value(waiting), f'not true within a minute: {script}'
 
     def faint(self):
         """The visible texts whose contrast to their background is below 4.5, with their contrast."""
@@ -101,13 +104,19 @@ class Browser:
         """Presses the mouse at a point of the window, (x, y), moves it to another one and lets it go."""
         self.page.mouse.move(*begin)
         self.page.mouse.down()
-        self.page.mouse.move(*end, steps=10)
+        self.page.mouse.move(*end, steps=3)
         self.page.mouse.up()
 
     def give(self, selector, paths):
         """Chooses files in a file input."""
         self.page.set_input_files(selector, [str(path) for path in paths])
 
-    def picture(self, path):
-        """Writes the whole page as PNG."""
-        self.page.screenshot(path=path, full_page=True)
+    def box(self, selector):
+        """x, y, width and height, in the window, of the first element that the selector finds."""
+        box = self.page.locator(selector).first.bounding_box()
+        return box['x'], box['y'], box['width'], box['height']
+
+    def seen(self, selector):
+        """What the window shows where the first element that the selector finds is, uint8 [h, w, 3]."""
+        with Image.open(io.BytesIO(self.page.locator(selector).first.screenshot())) as picture:
+            return np.asarray(picture.convert('RGB'))

@@ -90,9 +90,8 @@ def test_signs_are_kept_in_bytes():
     assert memory.peak(function, (10, 10, 4)) == pytest.approx(numbers * (20 + 2 * 4), rel=0.2)
 
 
-# The networks and batches of the other presets are much like one of these.
+# The networks and batches of the other presets are much like one of these; the step of cdrl holds that of t6.
 PREDICTED = (
-    '--dataset=cifar10 --recipe=t6',
     '--dataset=cifar10 --recipe=cdrl',
     '--dataset=cifar10 --recipe=t1k --objective=dsm',
     '--dataset=lsun_church --image_size=128',
@@ -112,7 +111,7 @@ def test_predicted_as_the_tpu_compiler_says():
         and line['bytes'] > 2**30
         and line['preset'] in PREDICTED
     ]
-    assert len(large) == 6
+    assert len(large) == 4
     for line in large:
         share = tpu_compile.predicted(line) / (line['bytes'] - line['generated_code_bytes'])
         assert 0.9 < share < (1.3 if 'dsm' in line['preset'] else 1.1), line['preset']

@@ -25,8 +25,8 @@ def page(tiny_run, tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def chromium(page):
-    with browser.opened(page) as opened:
+def chromium():
+    with browser.opened() as opened:
         yield opened
 
 
