@@ -70,6 +70,13 @@ LIKELIHOOD = {
 }  # fmt: skip
 
 
+@pytest.fixture
+def class_run(tmp_path):
+    """The workdir of the small run of `cdrl` in `golden/`: 4 steps, 8 px, 10 classes, 2 levels, K = 2."""
+    unneeded = shutil.ignore_patterns('saved_model')
+    return shutil.copytree(golden.DIRECTORY / 'cdrl', tmp_path / 'classes', ignore=unneeded)
+
+
 @pytest.fixture(scope='session')
 def small_export(tmp_path_factory):
     """The version folder of the small run of `cdrl` in `golden/`, exported as `digits`: 8 px, 10 classes, 2

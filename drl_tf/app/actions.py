@@ -17,6 +17,7 @@ from drl_tf.base import arguments
 from drl_tf.base.errors import UserError
 from drl_tf.core import noise
 from drl_tf.core.guidance import composed, network_labels
+from drl_tf.core.weights import Weights
 from drl_tf.editing import compose as composing
 from drl_tf.editing import expressions
 from drl_tf.editing.class_heights import class_heights
@@ -227,7 +228,7 @@ def compose(
     if weights is None:
         heights = _heights(model, progress)
         progress(0.5, 'drawing all images at once')
-        return composing.drawn(model.model, expressions.parse(text), heights, num, 'ema', seed)
+        return composing.drawn(model.model, expressions.parse(text), heights, num, Weights.EMA, seed)
     progress(0, 'drawing')
     done = [0.0]
 
@@ -250,7 +251,7 @@ def _heights(model: EnergyModel, progress: Progress) -> dict[int, np.ndarray]:
 
         show(0.0)
         labels = list(range(model.num_classes))
-        _HEIGHTS[model] = class_heights(model.model, labels, 'ema', after_level=show)
+        _HEIGHTS[model] = class_heights(model.model, labels, Weights.EMA, after_level=show)
     return _HEIGHTS[model]
 
 

@@ -5,25 +5,16 @@ from collections.abc import Callable
 from typing import Any
 
 from drl_tf.base.errors import UserError
-from drl_tf.base.files import REMOTE, check_writable
-from drl_tf.cli import app_checks, edit_checks, sampler_checks, score_checks
-from drl_tf.cli.command_options import (
-    MODES,
-    SCORED,
-    TO_OUTPUT_DIR,
-    Command,
-    export_directory,
-    labels_of,
-    num_scored,
-    reads_export,
-)
-from drl_tf.cli.options_by_mode import READ_BY, SET_BY_ROWS, readers
+from drl_tf.base.files import REMOTE
+from drl_tf.cli import app_checks, edit_checks, output_checks, sampler_checks, score_checks
+from drl_tf.cli.command_options import MODES, SCORED, Command, labels_of, num_scored
+from drl_tf.cli.options_by_mode import READ_BY, SET_BY_ROWS, modes_of_a_run, readers
 from drl_tf.config import chains, combinations
 from drl_tf.config import config as configuration
 from drl_tf.config.config import Config
 from drl_tf.config.option_fields import text
-from drl_tf.distributed import cluster
 from drl_tf.experiments import ablation_rows
+from drl_tf.runs import workdirs
 
 _OF_IMAGES = ('prepare', 'stats', 'likelihood', 'score', 'ood', *SCORED)
 _LOCAL = (
@@ -33,6 +24,7 @@ _LOCAL = (
     'samples',
     'input',
     'background',
+    'output_dir',
     'export_dir',
     'manual_dir',
     'stats_file',
@@ -127,6 +119,7 @@ def _check_import(command: Command, given: dict[str, Any]) -> None:
     others = [f'--{name}' for name in ('init_from', 'model', 'restart') if name in given]
     if others:
         raise UserError(f'--mode=import_official starts a run itself: drop {" and ".join(others)}')
+    workdirs.check_no_run(command.workdir, f'--official_checkpoint={command.official_checkpoint}')
 
 
 def _check_model(command: Command, given: dict[str, Any]) -> None:
@@ -172,7 +165,7 @@ def check_configuration(command: Command, config: Config, workdir: str) -> None:
     score_checks.check_configuration(command, config)
     app_checks.check_configuration(command)
     _check_inputs(command, config, workdir)
-    _check_outputs(command, config, workdir)
+    output_checks.check_configuration(command, config, workdir)
 
 
 def _scores(command: Command, config: Config) -> bool:
@@ -191,6 +184,10 @@ def _check_points(command: Command, config: Config) -> None:
     if config.planar and refused:
         raise UserError(
             f'{refused[0]} is for images, and --dataset={config.data.dataset} has points: see --mode=density'
+        )
+    if config.planar and command.save_images:
+        raise UserError(
+            f'--save_images needs images, and --dataset={config.data.dataset} has points: drop it'
         )
     if 'density' in command.mode and not config.planar:
         raise UserError(
@@ -242,7 +239,7 @@ def _check_inputs(command: Command, config: Config, workdir: str) -> None:
             f'--init_from={command.init_from} gives weights, and --energy=exact takes images alone: drop one'
         )
     if command.init_from:
-        exported.readable(command.init_from, '--init_from')
+        exported.trained(command.init_from, '--init_from')
     for other in command.compare:
         _check_there('compare', other, configuration.exists, 'the directory of a run')
         if os.path.realpath(other) == os.path.realpath(workdir):
@@ -252,30 +249,6 @@ def _check_inputs(command: Command, config: Config, workdir: str) -> None:
 def _check_there(name: str, path: str, test: Callable[[str], bool], what: str) -> None:
     if not test(path):
         raise UserError(f'--{name}={path} is not there: it must be {what}')
-
-
-def _check_outputs(command: Command, config: Config, workdir: str) -> None:
-    """Raises UserError if a directory cannot be written to; only the chief checks, as only it writes."""
-    from drl_tf.runs import exported
-
-    if command.model and not reads_export(command):
-        exported.check_link(workdir)
-    if cluster.workers().index:
-        return
-    elsewhere = {'stats', 'prepare', 'app'}  # Modes that do not write to the workdir.
-    if command.samples:
-        elsewhere |= {'evaluate'}
-    if command.output_dir:
-        elsewhere |= set(TO_OUTPUT_DIR)
-        check_writable(command.output_dir, '--output_dir')
-    if command.export_dir:
-        elsewhere |= {'export'}
-    if set(command.mode) - elsewhere:
-        check_writable(workdir, '--workdir')
-    if 'export' in command.mode:
-        check_writable(export_directory(command, workdir), '--export_dir')
-    if 'stats' in command.mode and config.evaluation.stats_file:
-        check_writable(os.path.dirname(config.evaluation.stats_file), '--stats_file')
 
 
 def check_work(command: Command, config: Config) -> None:
@@ -290,7 +263,7 @@ def check_work(command: Command, config: Config) -> None:
     from drl_tf.distributed import devices
     from drl_tf.evaluation import evaluate, evaluator
 
-    if set(command.mode) - {'stats', 'prepare'} and not command.samples:
+    if modes_of_a_run(command):
         combinations.check_replicas(config, devices.strategy().num_replicas_in_sync)
     if {'ood', 'long_run'} & set(command.mode) or edit_checks.features(command, config):
         evaluator.check_extractor(config)

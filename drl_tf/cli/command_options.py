@@ -4,6 +4,7 @@ import dataclasses
 import os
 
 from drl_tf.config.option_fields import option
+from drl_tf.core.weights import Weights
 from drl_tf.runs.exported import IN_A_RUN
 
 MODES = (
@@ -54,7 +55,7 @@ class Command:
     )
     restart: bool = option(False, 'Start anew; the run in the workdir is moved to <workdir>.1, .2, ...')
     weights: str = option(
-        'ema', 'Which weights of the network to use: averaged (ema) or raw.', choices=('ema', 'raw')
+        Weights.EMA, 'Which weights of the network to use: averaged (ema) or raw.', choices=tuple(Weights)
     )
     checkpoint_step: int = option(-1, 'Step of the checkpoint to use; -1: the newest.', low=-1)
     best: bool = option(False, 'Use the best checkpoint, found by --evaluate_every, instead of the newest.')
@@ -255,10 +256,7 @@ class Command:
         choices=('', 'text', 'json'),
     )
     dry_run_devices: int = option(
-        0,
-        'Number of devices for --dry_run; 0: those of this machine and TF_CONFIG.',
-        low=0,
-        high=65536,
+        0, 'Number of devices for --dry_run; 0: those of this machine and TF_CONFIG.', low=0, high=65536
     )
     version: bool = option(False, 'Print the version and exit.')
     help: bool = option(False, 'Print this help and exit.')
@@ -288,6 +286,11 @@ def completed(command: Command) -> Command:
     if command.mode == ('app',) and not (command.workdir or command.model):
         return dataclasses.replace(command, model=_MODEL_OF_APP)
     return command
+
+
+def weights_of(command: Command) -> Weights:
+    """Returns which weights of the network the command uses: the option --weights."""
+    return Weights(command.weights)
 
 
 def labels_of(command: Command) -> tuple[int, ...]:

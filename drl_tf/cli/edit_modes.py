@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from drl_tf.cli.command_options import Command
+from drl_tf.cli.command_options import Command, weights_of
 from drl_tf.cli.options_by_mode import READ_BY
 from drl_tf.config.config import Config
 from drl_tf.distributed import workers
@@ -98,7 +98,7 @@ def compose(
     request = composing.Request(
         command.expression,
         count,
-        command.weights,
+        weights_of(command),
         step,
         command.output_dir,
         exported.find(second) if second else '',

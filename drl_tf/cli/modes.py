@@ -9,10 +9,10 @@ from drl_tf.cli.command_options import (
     export_directory,
     labels_of,
     num_scored,
+    weights_of,
 )
 from drl_tf.config import combinations
 from drl_tf.config.config import Config
-from drl_tf.core.weights import Weights
 from drl_tf.distributed import workers
 from drl_tf.runs import checkpoint, exported
 from drl_tf.runs.request import SampleRequest
@@ -42,7 +42,7 @@ def _train(command: Command, config: Config, workdir: str) -> Result:
     init_from = ''
     if command.init_from:
         init_from = exported.readable(command.init_from, '--init_from')
-    return train.train(config, workdir, init_from, command.weights, command.restart)
+    return train.train(config, workdir, init_from, weights_of(command), command.restart)
 
 
 def _sample(command: Command, config: Config, workdir: str) -> Result:
@@ -104,11 +104,11 @@ def _evaluate(command: Command, config: Config, workdir: str) -> Result:
 def _likelihood(command: Command, config: Config, workdir: str) -> Result:
     from drl_tf.experiments import direct_likelihood, likelihood
 
-    step = _step(command, workdir)
+    weights, step = weights_of(command), _step(command, workdir)
     if (command.method or combinations.likelihood_method(config)) == 'direct':
-        return workers.by_chief(lambda: direct_likelihood.likelihood(config, workdir, command.weights, step))
+        return workers.by_chief(lambda: direct_likelihood.likelihood(config, workdir, weights, step))
     effort = (command.num_chains or 64, command.ais_steps, command.hmc_leapfrog)
-    return workers.by_chief(lambda: likelihood.likelihood(config, workdir, *effort, command.weights, step))
+    return workers.by_chief(lambda: likelihood.likelihood(config, workdir, *effort, weights, step))
 
 
 def _score(command: Command, config: Config, workdir: str) -> Result:
@@ -129,7 +129,7 @@ def _density(command: Command, config: Config, workdir: str) -> Result:
         command.hmc_leapfrog,
     )
     step = _step(command, workdir)
-    return workers.by_chief(lambda: density.density(config, workdir, *effort, command.weights, step))
+    return workers.by_chief(lambda: density.density(config, workdir, *effort, weights_of(command), step))
 
 
 def _long_run(command: Command, config: Config, workdir: str) -> Result:
@@ -138,7 +138,7 @@ def _long_run(command: Command, config: Config, workdir: str) -> Result:
     chains = (command.chain_levels, command.chain_method, command.num_chains or 100, command.hmc_leapfrog)
     plan = long_run.Plan(*chains, command.chain_burn_in, command.chain_steps, command.chain_minutes)
     step = _step(command, workdir)
-    return workers.by_chief(lambda: long_run.long_run(config, workdir, plan, command.weights, step))
+    return workers.by_chief(lambda: long_run.long_run(config, workdir, plan, weights_of(command), step))
 
 
 def _sweep_steps(command: Command, config: Config, workdir: str) -> Result:
@@ -171,7 +171,7 @@ def _tune_sampler(command: Command, config: Config, workdir: str) -> Result:
 def _ablate(command: Command, config: Config, workdir: str) -> Result:
     from drl_tf.experiments import ablate
 
-    return ablate.ablate(config, workdir, num_scored(command), command.weights)
+    return ablate.ablate(config, workdir, num_scored(command), weights_of(command))
 
 
 def _export(command: Command, config: Config, workdir: str) -> Result:
@@ -180,7 +180,7 @@ def _export(command: Command, config: Config, workdir: str) -> Result:
     directory = export_directory(command, workdir)
     step = _step(command, workdir)
     return workers.by_chief(
-        lambda: export.export(config, workdir, directory, command.max_samples, command.weights, step)
+        lambda: export.export(config, workdir, directory, command.max_samples, weights_of(command), step)
     )
 
 
@@ -239,9 +239,8 @@ def _scored(command: Command, config: Config, workdir: str) -> SampleRequest:
 
 def _samples(command: Command, config: Config, workdir: str, count: int, **changes: Any) -> SampleRequest:
     """Returns a request for `count` images from the weights and the checkpoint that the options name."""
-    weights = Weights(command.weights)
     step = _step(command, workdir)
-    return SampleRequest.of(config, count, weights=weights, step=step, **changes)
+    return SampleRequest.of(config, count, weights=weights_of(command), step=step, **changes)
 
 
 def _step(command: Command, workdir: str) -> int | None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from drl_tf.cli.command_options import EDITED, MODES, SCORED, TO_OUTPUT_DIR
+from drl_tf.cli.command_options import EDITED, MODES, SCORED, TO_OUTPUT_DIR, Command
 from drl_tf.config import config as configuration
 from drl_tf.config.options import Data
 from drl_tf.distributed.cluster import Devices
@@ -196,3 +196,9 @@ def readers(name: str, samples: str) -> tuple[str, ...]:
     if not samples or name in _READ_WITH_SAMPLES or READ_BY[name] is MODES:
         return READ_BY[name]
     return tuple(mode for mode in READ_BY[name] if mode != 'evaluate')
+
+
+def modes_of_a_run(command: Command) -> list[str]:
+    """Returns the modes that need or begin a run: not 'stats' or 'prepare', nor 'evaluate' with --samples."""
+    needs_none = {'stats', 'prepare'} | ({'evaluate'} if command.samples else set())
+    return [mode for mode in command.mode if mode not in needs_none]

@@ -14,7 +14,7 @@ import drl_tf
 from drl_tf.base.errors import UserError
 from drl_tf.cli import flagfiles
 from drl_tf.cli.command_options import Command
-from drl_tf.cli.options_by_mode import READ_BY
+from drl_tf.cli.options_by_mode import READ_BY, modes_of_a_run
 from drl_tf.cli.suggestions import LONGEST_NAME, suggestion
 from drl_tf.config import chains, option_fields, tuned
 from drl_tf.config import config as configuration
@@ -22,6 +22,7 @@ from drl_tf.config.combinations import steps_at_once
 from drl_tf.config.config import Config
 from drl_tf.config.options import Data
 from drl_tf.distributed import cluster
+from drl_tf.runs import workdirs
 
 # Options with a value that also work without one, as switches.
 _SWITCHES = {
@@ -73,20 +74,16 @@ def resolve(command: Command, values: flags.FlagValues, argv: Sequence[str]) -> 
     if 'import_official' in command.mode:
         return _from_flags(command, *_with_network(command, values, argv))
     begins = 'train' in command.mode and not _resumes(command, values)
-    if 'ablate' in command.mode or begins or not (_modes_of_a_run(command) or command.workdir):
+    if 'ablate' in command.mode or begins or not (modes_of_a_run(command) or command.workdir):
         return _from_flags(command, values, argv)
     return _stored(command, values)
 
 
-def _modes_of_a_run(command: Command) -> list[str]:
-    """Returns the modes that need or begin a run: not 'stats' or 'prepare', nor 'evaluate' with --samples."""
-    needs_none = {'stats', 'prepare'} | ({'evaluate'} if command.samples else set())
-    return [mode for mode in command.mode if mode not in needs_none]
-
-
 def _resumes(command: Command, values: flags.FlagValues) -> bool:
     """Returns whether training takes its configuration from the run in the workdir."""
-    return not (command.restart or values['dataset'].present) and _holds_run(command.workdir)
+    if command.restart or values['dataset'].present or not command.workdir:
+        return False
+    return workdirs.holds_run(command.workdir)
 
 
 def _from_flags(command: Command, values: flags.FlagValues, argv: Sequence[str]) -> tuple[Config, str]:
@@ -111,7 +108,7 @@ def _stored(command: Command, values: flags.FlagValues) -> tuple[Config, str]:
 
     version = exported.find(exported.two_of(command.model)[0]) if command.model else None
     if not (command.workdir or version):
-        modes = ','.join(_modes_of_a_run(command))
+        modes = ','.join(modes_of_a_run(command))
         raise UserError(f'--mode={modes} needs --workdir, the directory of a trained run, or --model')
     workdir = command.workdir
     if version and not workdir:
@@ -145,11 +142,6 @@ def _is_fixed(field: dataclasses.Field[Any], stored: Config, command: Command) -
     if field.name in chains.FREE_LEVELS and set(command.mode) <= draw and chains.has_any_level(stored):
         return False
     return field.metadata['changes'] == 'never'
-
-
-def _holds_run(workdir: str) -> bool:
-    names = (configuration.FILE_NAME, 'checkpoints')
-    return bool(workdir) and any(os.path.exists(os.path.join(workdir, name)) for name in names)
 
 
 def _with_network(

@@ -1,6 +1,6 @@
 """Runs the modes score and ood."""
 
-from drl_tf.cli.command_options import Command
+from drl_tf.cli.command_options import Command, weights_of
 from drl_tf.config.config import Config
 from drl_tf.distributed import workers
 
@@ -22,7 +22,7 @@ def score(command: Command, config: Config, workdir: str, step: int | None) -> d
     from drl_tf.experiments import score
 
     plan = score.Plan(command.input, command.output_dir, command.save_images)
-    return workers.by_chief(lambda: score.score(config, workdir, plan, command.weights, step))
+    return workers.by_chief(lambda: score.score(config, workdir, plan, weights_of(command), step))
 
 
 def ood(command: Command, config: Config, workdir: str, step: int | None) -> dict[str, str]:
@@ -40,4 +40,4 @@ def ood(command: Command, config: Config, workdir: str, step: int | None) -> dic
     from drl_tf.experiments import ood
 
     plan = ood.Plan(command.ood, command.background, command.output_dir)
-    return workers.by_chief(lambda: ood.ood(config, workdir, plan, command.weights, step))
+    return workers.by_chief(lambda: ood.ood(config, workdir, plan, weights_of(command), step))

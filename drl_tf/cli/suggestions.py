@@ -15,7 +15,7 @@ _GUESSED = {
     'num_samples': 'n',
     'mcmc_steps': 'langevin_steps',
     'num_classes': 'classes',
-    'labels': 'label class',
+    'labels': 'class',
     'precision': 'dtype fp16 bf16 mixed_precision',
     'workdir': 'logdir log_dir model_dir checkpoint resume',
     'dataset': 'data',

@@ -16,6 +16,7 @@ from drl_tf.config.option_fields import option
 GUIDANCE_BOUNDS = (-1, 20)
 EXTRACTORS = ('inception', 'digits_classifier', 'efficientnet_lite0')
 DIGITS = ('digits', 'mnist')  # Datasets whose classes the digits classifier knows.
+STATISTICS = 'statistics'  # Directory to which --mode=stats writes, unless --stats_file names a file.
 
 
 @dataclasses.dataclass(frozen=True)

@@ -79,7 +79,7 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
         level: tf.Tensor,
         seed: Seed,
         first: int | tf.Tensor,
-        weights: str,
+        weights: Weights,
         terms: Terms,
         training: bool = False,
         walk: Schedule | None = None,

@@ -7,6 +7,7 @@ import tensorflow as tf
 from drl_tf.core.diffusion import Schedule, at
 from drl_tf.core.guidance import Terms
 from drl_tf.core.langevin import LogDensity, value_gradient
+from drl_tf.core.weights import Weights
 
 
 def posterior_mean(schedule: Schedule, x: tf.Tensor, x_next: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
@@ -96,7 +97,7 @@ def tweedie(schedule: Schedule, log_density: LogDensity, x_0: tf.Tensor) -> tf.T
     return (x_0 + schedule.S[0] ** 2 * gradient) / schedule.A[0]
 
 
-def at_lowest_level(model: Any, x_0: tf.Tensor, terms: Terms, weights: str) -> tf.Tensor:
+def at_lowest_level(model: Any, x_0: tf.Tensor, terms: Terms, weights: Weights) -> tf.Tensor:
     """Returns the mean of the clean image given x_0, by Tweedie's formula, float32 [B, H, W, C].
 
     Args:

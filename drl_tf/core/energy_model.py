@@ -1,7 +1,6 @@
 """The Keras model of the energies: log densities, and sampling from noise to image (paper, Algorithm 2)."""
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +14,6 @@ from drl_tf.core.diffusion import Schedule, at, per_image
 from drl_tf.core.energy_networks import energy_network
 from drl_tf.core.guidance import UNCONDITIONAL, Terms
 from drl_tf.core.langevin import LogDensity, value_gradient
-from drl_tf.core.noise import Seed
 from drl_tf.core.weights import Weights, with_average
 
 
@@ -58,11 +56,13 @@ class EnergyModel(keras.Model):
         """The noise level t, an int, at which to compare clean images by their log densities."""
         return preconditioning.scoring_level(self.schedule) if self.normalised else 0
 
-    def network_of(self, weights: str) -> Any:
+    def network_of(self, weights: Weights) -> Any:
         """Returns the energy network with averaged weights ('ema') or with the weights as trained ('raw')."""
         return Weights(weights).of(self.ema_network, self.network)
 
-    def density_at(self, level: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> LogDensity:
+    def density_at(
+        self, level: tf.Tensor, weights: Weights = Weights.EMA, terms: Terms = UNCONDITIONAL
+    ) -> LogDensity:
         """Returns a function that maps scaled noisy images y [B, H, W, C] to their F(y, t), float32 [B].
 
         Args:
@@ -77,26 +77,27 @@ class EnergyModel(keras.Model):
         """
         if self.normalised:
             return self._normalised_at(self.schedule, level, weights, terms)
-        network = self.network_of(weights)
-        time = per_image(self.schedule.time, level)
+        network, time = self.network_of(weights), per_image(self.schedule.time, level)
         precision = per_image(self.precision, level)
         parts = [(weight, network.prepare(time, labels)) for labels, weight in terms]
         return lambda y: precision * tf.add_n([weight * network(y, prepared) for weight, prepared in parts])
 
-    def _density_on(self, walk: Schedule, level: tf.Tensor, weights: str, terms: Terms) -> LogDensity:
+    def _density_on(self, walk: Schedule, level: tf.Tensor, weights: Weights, terms: Terms) -> LogDensity:
         """Returns a callable, y -> F(y, t) float32 [B]; `level` is t in `walk`."""
         if self.normalised:
             return self._normalised_at(walk, level, weights, terms)
         trained_at = functools.partial(self.density_at, weights=weights, terms=terms)
         return sampling.on_walk(self.schedule, walk, trained_at)(level)
 
-    def _normalised_at(self, walk: Schedule, level: tf.Tensor, weights: str, terms: Terms) -> LogDensity:
+    def _normalised_at(self, walk: Schedule, level: tf.Tensor, weights: Weights, terms: Terms) -> LogDensity:
         """Returns a callable, y_t = m_t x_t -> log p(x_t) - D log m_t; `level` is t in `walk`."""
         log_prob = self.log_prob_at(per_image(walk.angle, level), weights, terms)
-        log_m = per_image(math.prod(self.config.image_shape) * np.log(walk.m), level)
+        log_m = per_image(np.prod(self.config.image_shape) * np.log(walk.m), level)
         return lambda y: log_prob(y / at(walk.m, level)) - log_m
 
-    def log_prob_at(self, angle: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> LogDensity:
+    def log_prob_at(
+        self, angle: tf.Tensor, weights: Weights = Weights.EMA, terms: Terms = UNCONDITIONAL
+    ) -> LogDensity:
         """Returns a function x -> log p(x) in nats, float32 [B]; needs energy='preconditioned' or 'exact'.
 
         Args:
@@ -118,9 +119,9 @@ class EnergyModel(keras.Model):
         self,
         x_next: tf.Tensor,
         level: tf.Tensor,
-        seed: Seed,
+        seed: noise.Seed,
         first: int | tf.Tensor,
-        weights: str,
+        weights: Weights,
         terms: Terms,
         training: bool = False,
         walk: Schedule | None = None,
@@ -144,24 +145,24 @@ class EnergyModel(keras.Model):
         score = self._score(walk, x_next, level + 1, weights, terms)
         return denoising.posterior_proposal(walk, score, x_next, level, eps)
 
-    def _score(self, walk: Schedule, x: tf.Tensor, index: tf.Tensor, weights: str, terms: Terms) -> tf.Tensor:
-        """Returns grad log p(x), float32 [B, H, W, C]; x has noise number `index`, int32 [B], of `walk`."""
+    def _score(self, walk: Schedule, x: tf.Tensor, t: tf.Tensor, weights: Weights, terms: Terms) -> tf.Tensor:
+        """Returns grad log p(x), float32 [B, H, W, C]; x has the noise of level t, int32 [B], of `walk`."""
         if self.normalised:
-            return value_gradient(self.log_prob_at(per_image(walk.angle, index), weights, terms), x)
-        below = tf.minimum(index, walk.num_levels - 1)
+            return value_gradient(self.log_prob_at(per_image(walk.angle, t), weights, terms), x)
+        below = tf.minimum(t, walk.num_levels - 1)
         log_density = self._density_on(walk, below, weights, terms)
         score = value_gradient(lambda x: log_density(at(walk.m, below) * x), x)
         # The top noise has no energy: x_T is white noise, whose score is -x.
-        return tf.where((index > below)[:, None, None, None], -x, score)
+        return tf.where((t > below)[:, None, None, None], -x, score)
 
     @graphs.graph
     def denoise(
         self,
         x_next: tf.Tensor,
         level: tf.Tensor,
-        seed: Seed,
+        seed: noise.Seed,
         first: int | tf.Tensor = 0,
-        weights: str = 'ema',
+        weights: Weights = Weights.EMA,
         terms: Terms = UNCONDITIONAL,
         corrector_steps: tf.Tensor | None = None,
     ) -> tf.Tensor:
@@ -183,7 +184,7 @@ class EnergyModel(keras.Model):
         return sampler.recover(x_next, level, seed)[0]
 
     @graphs.graph
-    def prior(self, num_images: int, seed: Seed, first: int | tf.Tensor) -> tf.Tensor:
+    def prior(self, num_images: int, seed: noise.Seed, first: int | tf.Tensor) -> tf.Tensor:
         """Draws x_T, white noise, float32 [num_images, H, W, C]; row i depends on (seed, first + i) only."""
         return noise.normal(seed, [num_images, *self.config.image_shape], first)
 
@@ -193,9 +194,9 @@ class EnergyModel(keras.Model):
         x: tf.Tensor,
         high: tf.Tensor,
         low: tf.Tensor,
-        seed: Seed,
+        seed: noise.Seed,
         first: int | tf.Tensor,
-        weights: str,
+        weights: Weights,
         terms: Terms,
         corrector_steps: tf.Tensor | None = None,
         walk: Schedule | None = None,
@@ -219,13 +220,13 @@ class EnergyModel(keras.Model):
         self,
         walk: Schedule,
         first: int | tf.Tensor,
-        weights: str,
+        weights: Weights,
         terms: Terms,
         corrector_steps: tf.Tensor | None,
     ) -> sampling.Sampler:
         """Returns a `Sampler` that draws images on the levels of `walk`; `denoise` explains the arguments."""
 
-        def start_at(x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
+        def start_at(x_next: tf.Tensor, level: tf.Tensor, seed: noise.Seed) -> tf.Tensor:
             seed = noise.fold(seed, noise.START)
             return self.chain_start(x_next, level, seed, first, weights, terms, walk=walk)[0]
 
@@ -243,16 +244,16 @@ class EnergyModel(keras.Model):
         )
 
     @graphs.graph
-    def final_denoise(self, x_0: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> tf.Tensor:
+    def final_denoise(self, x_0: tf.Tensor, weights: Weights, terms: Terms) -> tf.Tensor:
         """Returns the mean clean image given each image x_0 of level 0; `denoise` explains the arguments."""
         return concatenated(lambda _, part: denoising.at_lowest_level(self, *part), (x_0, terms, weights))
 
     def sample(
         self,
         num_images: int,
-        seed: Seed,
+        seed: noise.Seed,
         first: Any = 0,
-        weights: str = 'ema',
+        weights: Weights = Weights.EMA,
         terms: Terms = UNCONDITIONAL,
         run: Callable[[Callable[..., Any], tuple[Any, ...]], Any] = lambda function, args: function(*args),
         after_part: Callable[[float], object] = lambda share: None,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
 import tensorflow as tf
 
 # (labels, weight) pairs; labels are int32 [n], or None for no class.
@@ -24,6 +25,22 @@ def network_labels(classes: Any) -> Any:
       4
     """
     return classes + 1
+
+
+def classes_of(labels: Any) -> Any:
+    """Maps labels of the networks back to classes; the inverse of `network_labels`.
+
+    Args:
+      labels: class + 1, or 0 for no class: an int, array or tensor.
+
+    Returns:
+      Class numbers from 0, or -1 for no class, of the type and shape of `labels`.
+
+    Examples:
+      >>> classes_of(4)
+      3
+    """
+    return labels - 1
 
 
 def guided(labels: tf.Tensor, guidance: float | tf.Tensor = 0.0) -> Terms:
@@ -69,3 +86,34 @@ def composed(labels: Sequence[tf.Tensor], weights: Sequence[float]) -> Terms:
       [([4], 1.0), ([9], 1.0), ([0], -1.0)]
     """
     return (*zip(labels, weights, strict=True), (tf.zeros_like(labels[0]), 1 - sum(weights)))
+
+
+def between_classes(
+    classes: Sequence[int] | np.ndarray | None, position: tf.Tensor, guidance: float | tf.Tensor = 0.0
+) -> Terms:
+    """Moves from one class to another: the weighted mean (1 - position) F(first) + position F(second).
+
+    F is the log density of noisy images of a class, with guidance, up to a constant.
+
+    Args:
+      classes: the two class numbers from 0, or -1 for no class; None if the model has no classes.
+      position: 0 (the first class) to 1 (the second) of each image, float32 [n].
+      guidance: the weight w of `guided`.
+
+    Returns:
+      The mean as (labels, weight) pairs, the argument `terms` of the methods of `EnergyModel`.
+
+    Examples:
+      >>> terms = between_classes([3, 8], tf.constant([0.25]))
+      >>> [(labels.numpy().tolist(), weight.numpy().tolist()) for labels, weight in terms]
+      [([4], [0.75]), ([9], [0.25])]
+    """
+    if classes is None:
+        return UNCONDITIONAL
+    begin, end = (guided(tf.fill(tf.shape(position), network_labels(each)), guidance) for each in classes)
+    if classes[0] == classes[1]:
+        return begin
+    return (
+        *((labels, weight * (1 - position)) for labels, weight in begin),
+        *((labels, weight * position) for labels, weight in end),
+    )

@@ -15,6 +15,7 @@ from drl_tf.core.langevin import LogDensity
 from drl_tf.core.noise import Seed
 from drl_tf.core.posterior import Effort, Observation, Posterior
 from drl_tf.core.replacement import Replacement
+from drl_tf.core.weights import Weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +73,7 @@ def solve(
     plan: Plan,
     seed: Seed,
     first: int | tf.Tensor = 0,
-    weights: str = 'ema',
+    weights: Weights = Weights.EMA,
     terms: Terms = UNCONDITIONAL,
     corrector_steps: tf.Tensor | None = None,
 ) -> tf.Tensor:

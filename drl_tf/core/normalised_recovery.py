@@ -13,6 +13,7 @@ from drl_tf.core.level_mean import LevelMean
 from drl_tf.core.noise import Dropout, Seed
 from drl_tf.core.score_matching import ScoreMatching
 from drl_tf.core.weight_updates import LossesAndGradients
+from drl_tf.core.weights import Weights
 
 
 def level_weights(schedule: Schedule) -> np.ndarray:
@@ -175,12 +176,12 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
 
         def start_at(x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
             seed = noise.fold(seed, noise.START)
-            return self.chain_start(x_next, level, seed, first, 'raw', terms, training=True)[0]
+            return self.chain_start(x_next, level, seed, first, Weights.RAW, terms, training=True)[0]
 
         q = self.config.training.contrastive_step
         sampler = sampling.Sampler(
             schedule=self.schedule,
-            density_at=lambda level: self.density_at(level, 'raw', terms),
+            density_at=lambda level: self.density_at(level, Weights.RAW, terms),
             start_at=start_at,
             steps_at=lambda level: conditionals.steps_at(self.config, level),
             corrector=self.config.negatives,

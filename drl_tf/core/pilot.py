@@ -12,7 +12,8 @@ import tensorflow as tf
 from drl_tf.core import noise
 from drl_tf.core.correctors import ADJUSTED, TARGET_ACCEPTANCE
 from drl_tf.core.diffusion import Schedule
-from drl_tf.core.guidance import UNCONDITIONAL, Terms, guided
+from drl_tf.core.guidance import UNCONDITIONAL, Terms, guided, network_labels
+from drl_tf.core.weights import Weights
 
 _IMAGES = 32
 # Values of q that `largest` tries: 1, 2^-1/4, 2^-1/2, .. 2^-10; delta_t^2 = 2 q / L_t.
@@ -46,7 +47,7 @@ def largest(acceptance_of: Callable[[float], float], target: float) -> float:
     return float(GRID[low])
 
 
-def steps(model: Any, weights: str = 'ema', walk: Schedule | None = None) -> tf.Tensor | None:
+def steps(model: Any, weights: Weights = Weights.EMA, walk: Schedule | None = None) -> tf.Tensor | None:
     """Returns q_t, the relative step size of a model's chains at each noise level t.
 
     The function `correctors.step_sizes` turns q_t into the step size of a chain. If the option
@@ -101,7 +102,7 @@ def as_tensor(q: Sequence[float] | None) -> tf.Tensor | None:
     return None if q is None else tf.constant(q, tf.float32)
 
 
-def _adapted(model: Any, weights: str, walk: Schedule, target: float) -> list[float]:
+def _adapted(model: Any, weights: Weights, walk: Schedule, target: float) -> list[float]:
     """Runs the pilot run; returns q_t of each level of the walk, [T]."""
     seed = noise.root(0, noise.PILOT)
     terms = _classes_in_turn(model.config)
@@ -131,4 +132,4 @@ def _classes_in_turn(config: Any) -> Terms:
     num_classes = config.data.num_classes
     if not num_classes:
         return UNCONDITIONAL
-    return guided(tf.range(_IMAGES) % num_classes + 1, config.sampling.guidance)
+    return guided(network_labels(tf.range(_IMAGES) % num_classes), config.sampling.guidance)

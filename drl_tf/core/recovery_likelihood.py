@@ -14,6 +14,7 @@ from drl_tf.core.level_mean import LevelMean, rms, summed_over_replicas
 from drl_tf.core.noise import Dropout, Seed
 from drl_tf.core.saving import SavedModel
 from drl_tf.core.weight_updates import Learner, LossesAndGradients
+from drl_tf.core.weights import Weights
 
 _SCORE_MEANS = ('loss', 'gradient_norm')
 _CONTRASTIVE_MEANS = ('loss', 'f_pos', 'f_neg', 'displacement', 'gradient_norm')
@@ -91,7 +92,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         """
         options = self.config.training
         replica = tf.distribute.get_replica_context()
-        batch = self._batch(data, replica.replica_id_in_sync_group)
+        batch = self.batch_of(data, replica.replica_id_in_sync_group)
 
         def of_part(begin: int | tf.Tensor, *rows: tf.Tensor) -> LossesAndGradients:
             images, level, labels, angle = rows
@@ -113,8 +114,8 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         weight_updates.move_averages(self.averages, self.optimizer.iterations.value, options.ema_decay, sound)
         return {**losses, 'gradient_norm': norms['loss']}
 
-    def _batch(self, data: Any, replica: tf.Tensor) -> Batch:
-        """Returns the images of a replica, each with a random level, and hides some of the labels."""
+    def batch_of(self, data: Any, replica: int | tf.Tensor) -> Batch:
+        """Returns the `data` of replica number `replica` with random levels; some labels are hidden."""
         images, labels = data if self.config.data.num_classes else (data, None)
         options = self.config.training
         size = images.shape[0]
@@ -146,7 +147,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         with tf.GradientTape() as start_tape:
             seed = noise.fold(batch.seed, noise.START)
             start, proposal = self.chain_start(
-                x_next, batch.level, seed, batch.first, 'raw', batch.terms, training=True
+                x_next, batch.level, seed, batch.first, Weights.RAW, batch.terms, training=True
             )
         y_neg, chain_gradient = self.chain(start, x_next, batch.level, batch.seed, batch.first, batch.labels)
 
@@ -202,9 +203,8 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         """
         both = None if labels is None else tf.tile(labels, [2])
         prepared = self.network.prepare(per_image(self.schedule.time, tf.tile(level, [2])), both)
-        f = self.network(
-            tf.concat([y_pos, y_neg], axis=0), prepared, dropout=dropout, remat=self.config.training.remat
-        )
+        y = tf.concat([y_pos, y_neg], axis=0)
+        f = self.network(y, prepared, dropout=dropout, remat=self.config.training.remat)
         f_pos, f_neg = tf.split(f, 2)
         return objectives.contrastive(self.schedule, f_pos, f_neg, level), f_pos, f_neg
 
@@ -234,7 +234,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         def step_noise(k: int | tf.Tensor) -> tf.Tensor:
             return noise.normal(noise.fold(seed, noise.LANGEVIN, k), tf.shape(x_next), first)
 
-        log_density = self.density_at(level, 'raw', ((labels, 1.0),))
+        log_density = self.density_at(level, Weights.RAW, ((labels, 1.0),))
         args = (start, x_next, level, conditionals.steps_at(self.config, level), step_noise)
         return conditionals.conditional_chain(self.schedule, log_density, *args)
 

@@ -108,6 +108,11 @@ def load(data: config.Data, split: str) -> Split:
     return _splits(dataclasses.replace(data, data_mean=(), data_std=0.0, flip='auto'))[split]
 
 
+def forget() -> None:
+    """Drops the images that `load` keeps in memory; the next `load` reads the files again."""
+    _splits.cache_clear()
+
+
 @functools.lru_cache(maxsize=1)
 def _splits(data: config.Data) -> dict[str, Split]:
     opened = facts.OPEN[dataset_table.find_spec(data.dataset).source](data)

@@ -12,7 +12,6 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from drl_tf.base.errors import UserError, one_line
-from drl_tf.base.files import REMOTE
 from drl_tf.config import config
 from drl_tf.data import dataset_table, facts, pipeline
 
@@ -30,21 +29,17 @@ def prepare(data: config.Data, directory: str) -> dict[str, str]:
     Args:
       data: options of the dataset; `dataset_table.resolve` has filled in its image size, channels and number
         of classes.
-      directory: the directory to create.
+      directory: the directory to create, on this machine; it must not exist.
 
     Returns:
       Lines to print, {label: text}, about the files.
 
     Raises:
-      UserError: the directory exists, or the dataset or the disk cannot be used.
+      UserError: the dataset or the disk cannot be used.
 
     Example:
       prepare(resolve(Data('npz:pictures.npz', num_classes=-1)), 'prepared')
     """
-    if REMOTE in directory:
-        raise UserError(f'--output_dir={directory} must be local: copy the directory when it is complete')
-    if os.path.exists(directory):
-        raise UserError(f'--output_dir={directory} exists: give a new directory, or remove it')
     data = _with_classes(data)
     counts = {split: pipeline.count_images(data, split) for split in ('train', 'test')}
     aside = f'{directory.rstrip(os.sep)}.part'

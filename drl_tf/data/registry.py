@@ -107,6 +107,14 @@ def names() -> Sequence[str]:
     return sorted({*_registered, *_entry_points()})
 
 
+def forget() -> None:
+    """Drops the list of entry points; the next call of `find` or `names` searches the packages again.
+
+    Datasets that have already been registered stay.
+    """
+    _entry_points.cache_clear()
+
+
 @functools.cache
 def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
     return {point.name: point for point in importlib.metadata.entry_points(group=GROUP)}

@@ -88,6 +88,11 @@ def broken(builder: tfds.core.DatasetBuilder, split: str, data: config.Data) -> 
     return _found[key]
 
 
+def forget() -> None:
+    """Drops the results of `broken` in this process; the next call reads `broken_images.json` again."""
+    _found.clear()
+
+
 def usable_parts(files: Sequence[Any], found: dict[str, str]) -> list[FilePart]:
     """Finds the part of each TFRecord file that belongs to a split, if broken pictures are left out.
 
@@ -173,7 +178,7 @@ def _kept(builder: tfds.core.DatasetBuilder) -> dict[str, Any]:
     """Returns what earlier searches kept, {split: {'files', 'broken'}}; {} if there is nothing readable."""
     try:
         kept = json.loads((builder.data_path / _KEPT).read_text())
-    except (OSError, tf.errors.OpError, ValueError):
+    except (OSError, tf.errors.OpError, ValueError, RecursionError):
         return {}
     return kept if isinstance(kept, dict) else {}
 

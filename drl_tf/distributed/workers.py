@@ -148,7 +148,7 @@ class OnChief:
 
     Example:
       run = OnChief(lambda: Run(workdir))
-      run.has_weights()
+      run.steps()
     """
 
     def __init__(self, make: Callable[[], Any]) -> None:

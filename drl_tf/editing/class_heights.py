@@ -12,6 +12,7 @@ import tensorflow as tf
 from drl_tf.base import pixels
 from drl_tf.core import noise
 from drl_tf.core.guidance import guided, network_labels
+from drl_tf.core.weights import Weights
 from drl_tf.data import pipeline
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _ITERATIONS = 200
 def class_heights(
     model: EnergyModel,
     labels: list[int],
-    weights: str,
+    weights: Weights,
     after_level: Callable[[float], object] = lambda share: None,
 ) -> dict[int, np.ndarray]:
     """Estimates the constant log Z of each class at each noise level, so that classes can be mixed.

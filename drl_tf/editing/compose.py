@@ -16,6 +16,7 @@ from drl_tf.core.diffusion import per_image
 from drl_tf.core.guidance import guided, network_labels
 from drl_tf.core.langevin import LogDensity
 from drl_tf.core.posterior import Effort, LogProbAt, Observation, Posterior
+from drl_tf.core.weights import Weights
 from drl_tf.editing import agreement, expressions, pairs, report, two_models
 from drl_tf.editing.class_heights import class_heights
 from drl_tf.editing.expressions import Atom, Expression
@@ -48,7 +49,7 @@ class Request:
 
     expression: str
     count: int
-    weights: str = 'ema'
+    weights: Weights = Weights.EMA
     step: int | None = None
     output_dir: str = ''
     second: str = ''
@@ -81,7 +82,7 @@ def compose(config: Config, workdir: str, request: Request) -> dict[str, str]:
     else:
         heights = class_heights(model, [atom.label for atom in expressions.atoms(parsed)], weights)
         images = drawn(model, parsed, heights, count, weights)
-    root = report.root_of(workdir, request.output_dir, _name(config, request, step))
+    root = report.root_of(workdir, request.output_dir, name_parts(config, request, step))
     pictures.save_png(f'{root}.png', pictures.square(images))
     with written_aside(f'{root}.npz', 'wb') as file:
         np.savez(file, images=images)
@@ -89,8 +90,16 @@ def compose(config: Config, workdir: str, request: Request) -> dict[str, str]:
     return {**shown, 'grid': f'{root}.png', f'{count:,} images': f'{root}.npz'}
 
 
-def _name(config: Config, request: Request, step: int) -> list[str]:
-    """Returns the parts of the name of the files."""
+def name_parts(config: Config, request: Request, step: int) -> list[str]:
+    """Returns the parts of the name of the files that `compose` writes.
+
+    Requests that draw different images have different names. The batch size is not part of the name.
+
+    Args:
+      config: the configuration of the only model or of model a.
+      request: the expression and the number of images.
+      step: training step of this model's checkpoint.
+    """
     words = request.expression.replace('&', 'and').replace('|', 'or').replace('!', 'not')
     parts = [f'{step:08d}', request.weights, 'compose', re.sub(r'\W+', '_', words)[:60]]
     if request.second:
@@ -120,7 +129,7 @@ def drawn(
     expression: Expression,
     heights: dict[int, np.ndarray],
     count: int,
-    weights: str,
+    weights: Weights,
     seed: int | None = None,
 ) -> np.ndarray:
     """Draws images from an expression over the classes of a model.
@@ -142,7 +151,7 @@ def drawn(
     return draws(model, density, count, weights, seed)
 
 
-def draws(model: EnergyModel, log_prob_at: LogProbAt, count: int, weights: str, seed: int) -> np.ndarray:
+def draws(model: EnergyModel, log_prob_at: LogProbAt, count: int, weights: Weights, seed: int) -> np.ndarray:
     """Draws images from a log density that the caller gives, with the noise levels and sampler of a model.
 
     Args:
@@ -177,7 +186,7 @@ def draws(model: EnergyModel, log_prob_at: LogProbAt, count: int, weights: str, 
 
 
 def _density(
-    model: Any, walk: Schedule, expression: Any, heights: dict[int, np.ndarray], weights: str
+    model: Any, walk: Schedule, expression: Any, heights: dict[int, np.ndarray], weights: Weights
 ) -> Any:
     """Returns a callable: noise levels, int32 [B] -> log density of the expression at these levels."""
 

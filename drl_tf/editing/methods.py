@@ -15,9 +15,10 @@ from drl_tf.base import arguments, pixels
 from drl_tf.base.errors import UserError
 from drl_tf.core import noise, operators
 from drl_tf.core.diffusion import at
-from drl_tf.core.guidance import Terms, guided, network_labels
+from drl_tf.core.guidance import Terms, between_classes
 from drl_tf.core.inverse import Plan, solve
 from drl_tf.core.posterior import Observation
+from drl_tf.core.weights import Weights
 from drl_tf.editing import degradations, plans
 from drl_tf.editing.degradations import Degradation
 from drl_tf.runs import pictures
@@ -38,7 +39,7 @@ class Editing(Generating):
       weights: 'ema' (averages of the weights over training) or 'raw' (the weights at the last step).
     """
 
-    def __init__(self, model: RecoveryLikelihood, weights: str = 'ema'):
+    def __init__(self, model: RecoveryLikelihood, weights: Weights = Weights.EMA):
         super().__init__(model, weights)
         self._solver_of = functools.cache(self._solver)
 
@@ -127,7 +128,8 @@ class Editing(Generating):
           (2, 16, 16, 1)
         """
         if isinstance(degradation, str):
-            degradation = degradations.parse(degradation, self.image_shape)
+            with arguments.named():
+                degradation = degradations.parse(degradation, self.image_shape)
         if degradation.noise_std is None:
             raise UserError('degradation=noise needs its deviation, such as noise:0.2: see noise_std')
         o = arguments.images('observations', observations, degradation.observed_shape(self.image_shape))
@@ -167,7 +169,9 @@ class Editing(Generating):
         """
         x = self._checked.clean(images)
         walk = self.model.walk
-        level = plans.level_of(arguments.number('strength', strength, 0, 1, whole=False), walk.num_levels)
+        strength = arguments.number('strength', strength, 0, 1, whole=False)
+        with arguments.named():
+            level = plans.level_of(strength, walk.num_levels)
         seed = self._checked.seed(seed)
         q = self._corrector_steps(walk)
 
@@ -236,24 +240,12 @@ class Editing(Generating):
         drawn = []
         for start in range(0, n, size):
             mine = tf.constant(position[start : start + size])
-            terms = self._terms_between(labels, mine, guidance)
+            terms = between_classes(labels, mine, guidance)
             between = noise.between(tf.constant(ends[0]), tf.constant(ends[1]), mine)
             states = self.model.sample(len(mine), seed, between, self._weights, terms, **options)
             drawn.append(states[-1].numpy())
         steps.callbacks.on_predict_end()
         return pictures.kept(finite(np.concatenate(drawn)))
-
-    def _terms_between(self, labels: np.ndarray | None, position: tf.Tensor, guidance: float) -> Terms:
-        """Returns guidance terms that move from the class of the first sample to the class of the last."""
-        if labels is None:
-            return guided(None)
-        begin, end = (guided(tf.fill([len(position)], network_labels(label)), guidance) for label in labels)
-        if labels[0] == labels[1]:
-            return begin
-        return (
-            *((mine, weight * (1 - position)) for mine, weight in begin),
-            *((mine, weight * position) for mine, weight in end),
-        )
 
     def _answers(
         self,
@@ -267,7 +259,8 @@ class Editing(Generating):
         plan: Plan | None,
     ) -> np.ndarray:
         """Solves n inverse problems in batches; returns images, float32 [n, H, W, C]."""
-        plan = plans.checked(self.config, plan, degradation)
+        with arguments.named(method='plan.method', edit_levels='plan.num_levels'):
+            plan = plans.checked(self.config, plan, degradation)
         q = self._corrector_steps(self.model.walk) if plan.method == 'replace' else None
         seed = self._checked.seed(seed)
 

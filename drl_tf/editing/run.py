@@ -14,6 +14,7 @@ from drl_tf.config.options import DIGITS
 from drl_tf.core import noise
 from drl_tf.core.inverse import Plan, default_plan
 from drl_tf.core.posterior import Effort
+from drl_tf.core.weights import Weights
 from drl_tf.editing import degradations, estimation, inputs, masks, plans, report
 from drl_tf.editing.degradations import Degradation
 from drl_tf.editing.methods import Editing
@@ -66,7 +67,7 @@ class Request:
     edit_levels: int = 0
     edit_steps: int = -1
     edit_rounds: int = 0
-    weights: str = 'ema'
+    weights: Weights = Weights.EMA
     step: int | None = None
     output_dir: str = ''
 

@@ -22,6 +22,7 @@ import tensorflow as tf
 from drl_tf.core import composition
 from drl_tf.core.diffusion import per_image
 from drl_tf.core.guidance import guided, network_labels
+from drl_tf.core.weights import Weights
 from drl_tf.editing.class_heights import class_heights
 from drl_tf.editing.expressions import Atom, Expression
 
@@ -53,7 +54,7 @@ def heights(
     for number, (model, log_z) in enumerate(zip(models, known, strict=True)):
         of_model = np.array(log_z)[np.append(model.walk.levels, model.schedule.num_levels)]
         labels = [atom.label for atom in atoms if atom.model == number and atom.label >= 0]
-        relative = class_heights(model, labels, 'ema') if labels else {}
+        relative = class_heights(model, labels, Weights.EMA) if labels else {}
         for atom in atoms:
             if atom.model == number:
                 found[atom] = of_model + relative.get(atom.label, 0.0)
@@ -64,7 +65,7 @@ def log_prob_at(
     models: Sequence[EnergyModel],
     expression: Expression,
     log_z: Mapping[Atom, np.ndarray],
-    weights: str = 'ema',
+    weights: Weights = Weights.EMA,
 ) -> LogProbAt:
     """Returns a function that computes the log density of an expression over two models, up to a constant.
 

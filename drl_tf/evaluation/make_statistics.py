@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from drl_tf.base.errors import UserError
-from drl_tf.base.files import check_writable
+from drl_tf.config.options import STATISTICS
 from drl_tf.data import dataset_table
 from drl_tf.evaluation.evaluator import spread_extractor, summarise
 from drl_tf.evaluation.metrics import score as scoring
@@ -39,12 +38,9 @@ def make_statistics(config: Config, split: str, keep_features: bool) -> dict[str
     extractor, led = spread_extractor(config)
 
     def make() -> dict[str, str]:
-        if os.path.isdir(options.stats_file):
-            raise UserError(f'--stats_file={options.stats_file} is a directory: give a file')
         name = dataset_table.file_name(data.dataset)
-        stem = os.path.join('statistics', f'{name}_{data.image_size}_{split}-{extractor.name}')
+        stem = os.path.join(STATISTICS, f'{name}_{data.image_size}_{split}-{extractor.name}')
         part = f'{options.stats_file or stem}.part'
-        check_writable(os.path.dirname(part))
         keep = scoring.KEPT_FEATURES if keep_features else 0
         found = summarise(config, extractor, split, keep, part)
         path = options.stats_file or f'{stem}-{found.fingerprint[:6]}.npz'

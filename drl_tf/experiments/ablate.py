@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 _DONE = 'row.json'
 
 
-def ablate(config: Config, workdir: str, num_samples: int, weights: str = 'ema') -> dict[str, str] | None:
+def ablate(
+    config: Config, workdir: str, num_samples: int, weights: Weights = Weights.EMA
+) -> dict[str, str] | None:
     """Trains and scores a model for each row of an ablation table, and writes the table.
 
     Scores compare samples of the model with real images; one is the Fréchet distance. Finished rows are
@@ -56,7 +58,7 @@ def ablate(config: Config, workdir: str, num_samples: int, weights: str = 'ema')
     return places
 
 
-def row(name: str, config: Config, workdir: str, num_samples: int, weights: str) -> dict[str, Any]:
+def row(name: str, config: Config, workdir: str, num_samples: int, weights: Weights) -> dict[str, Any]:
     """Trains and scores the model of one row of an ablation table, or reads its stored result.
 
     Args:
@@ -126,7 +128,7 @@ def trained(name: str, config: Config, workdir: str) -> dict[str, Any]:
     return {'diverged_at': diverged_at, 'training_images': steps * config.training.batch_size}
 
 
-def scored(config: Config, workdir: str, num_samples: int, weights: str) -> dict[str, Any]:
+def scored(config: Config, workdir: str, num_samples: int, weights: Weights) -> dict[str, Any]:
     """Scores samples of the model that was trained for one row of an ablation table.
 
     Args:
@@ -141,12 +143,12 @@ def scored(config: Config, workdir: str, num_samples: int, weights: str) -> dict
     """
     if not workers.told_by_chief(lambda: checkpoint.steps(workdir)):
         return {}
-    request = SampleRequest.of(config, num_samples, weights=Weights(weights))
+    request = SampleRequest.of(config, num_samples, weights=weights)
     places: Any = evaluate.evaluate(config, workdir, request)
     return workers.told_by_chief(lambda: _stored(places['evaluation']))
 
 
-def _weighed(config: Config, workdir: str, weights: str) -> dict[str, float]:
+def _weighed(config: Config, workdir: str, weights: Weights) -> dict[str, float]:
     """Computes {'bits_per_dim': number} of test images; {} without preconditioned energy or checkpoint."""
     if config.network.energy != 'preconditioned' or not workers.told_by_chief(
         lambda: checkpoint.steps(workdir)

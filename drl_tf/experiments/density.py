@@ -17,6 +17,7 @@ from drl_tf.base.files import write_json
 from drl_tf.config import combinations
 from drl_tf.core import noise, pilot
 from drl_tf.core.guidance import UNCONDITIONAL
+from drl_tf.core.weights import Weights
 from drl_tf.data import plane
 from drl_tf.experiments import annealing, bridges
 from drl_tf.experiments.heights import Heights
@@ -64,7 +65,7 @@ def density(
     num_chains: int,
     ais_steps: int,
     hmc_leapfrog: int,
-    weights: str = 'ema',
+    weights: Weights = Weights.EMA,
     step: int | None = None,
 ) -> dict[str, str]:
     """Computes log Z of a model of points of the plane by quadrature and by annealing, and plots densities.
@@ -200,7 +201,7 @@ def annealed(
     return found
 
 
-def _direct(model: EnergyModel, weights: str) -> dict[int, dict[str, float]]:
+def _direct(model: EnergyModel, weights: Weights) -> dict[int, dict[str, float]]:
     """Returns log Z of each level from noisy points, by Bennett's ratio; {} for unnormalised energies."""
     config = model.config
     if combinations.likelihood_method(config) != 'direct':
@@ -221,16 +222,15 @@ def _diffused(schedule: Schedule, name: str, t: int, seed: int) -> np.ndarray:
 
 
 def _sampled(
-    model: EnergyModel, levels: Sequence[int], num_samples: int, weights: str
+    model: EnergyModel, levels: Sequence[int], num_samples: int, weights: Weights
 ) -> dict[int, np.ndarray]:
     """Draws progressive samples y_t = m_t x_t at some levels, top first: {t: float32 [n, 1, 1, 2]}."""
     seed = noise.root(model.config.training.seed, noise.SAMPLING)
     found = {}
     x = noise.normal(noise.fold(seed, noise.PRIOR), [num_samples, *plane.IMAGE_SHAPE])
-    corrector_steps = pilot.steps(model, weights)
+    q = pilot.steps(model, weights)
     for high, low in itertools.pairwise([model.schedule.num_levels, *levels]):
-        levels = (tf.constant(high), tf.constant(low))
-        x, _ = model.walk_levels(x, *levels, seed, 0, weights, UNCONDITIONAL, corrector_steps)
+        x, _ = model.walk_levels(x, tf.constant(high), tf.constant(low), seed, 0, weights, UNCONDITIONAL, q)
         found[low] = model.schedule.m[low] * x.numpy()
     return found
 

@@ -15,6 +15,7 @@ import tensorflow as tf
 from drl_tf.base import pixels
 from drl_tf.base.files import digest, read_sound_json, write_json
 from drl_tf.core import noise
+from drl_tf.core.weights import Weights
 from drl_tf.data import pipeline
 from drl_tf.experiments import held_out, ranking
 from drl_tf.experiments.bits_per_dim import negative_logs
@@ -33,7 +34,9 @@ _LARGE = 0.5  # Size of log Z_0 in nats per dimension beyond which a note is wri
 _IMAGES = 1000  # Training images at most, for the constants and to be weighed beside the test split.
 
 
-def likelihood(config: Config, workdir: str, weights: str = 'ema', step: int | None = None) -> dict[str, str]:
+def likelihood(
+    config: Config, workdir: str, weights: Weights = Weights.EMA, step: int | None = None
+) -> dict[str, str]:
     """Computes bits per dimension of test and training images, without annealing.
 
     The log density of a slightly noisy image is F - log Z, where F is the output of the network and Z its
@@ -73,7 +76,9 @@ def likelihood(config: Config, workdir: str, weights: str = 'ema', step: int | N
     return {**_figures(result), **side_by_side(workdir, result), 'likelihood': written}
 
 
-def _compute(model: EnergyModel, config: Config, weights: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _compute(
+    model: EnergyModel, config: Config, weights: Weights, settings: Mapping[str, Any]
+) -> dict[str, Any]:
     """Returns the result, in types of JSON."""
     count = _count(config)
     train, test = (pipeline.load_images(config.data, split, count) for split in ('train', 'test'))

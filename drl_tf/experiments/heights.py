@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from drl_tf.core import heights, noise
 from drl_tf.core.guidance import UNCONDITIONAL
+from drl_tf.core.weights import Weights
 
 if TYPE_CHECKING:
     from drl_tf.core.energy_model import EnergyModel
@@ -32,7 +33,7 @@ class Heights:
     def __init__(
         self,
         model: EnergyModel,
-        weights: str,
+        weights: Weights,
         seed: tf.Tensor,
         batch_size: int,
         spacing: float = _SPACING,

@@ -15,6 +15,7 @@ import tensorflow as tf
 from drl_tf.base.files import digest, held, write_json
 from drl_tf.config import chains
 from drl_tf.core import noise, pilot
+from drl_tf.core.weights import Weights
 from drl_tf.experiments import bridges, held_out, partition, walk_bridges
 from drl_tf.experiments.bits_per_dim import FEW_EFFECTIVE, bits_per_dim
 from drl_tf.experiments.side_by_side import side_by_side
@@ -38,7 +39,7 @@ def likelihood(
     num_chains: int,
     ais_steps: int,
     hmc_leapfrog: int,
-    weights: str = 'ema',
+    weights: Weights = Weights.EMA,
     step: int | None = None,
 ) -> dict[str, str]:
     """Computes bounds of the bits per dimension of test images, and writes them as JSON.
@@ -102,7 +103,7 @@ def likelihood(
 
 
 def _path(
-    model: EnergyModel, weights: str, ais_steps: int
+    model: EnergyModel, weights: Weights, ais_steps: int
 ) -> tuple[bridges.Bridges | walk_bridges.Walk, Callable[[tf.Tensor], LogDensity]]:
     """Returns the densities of annealing, and the argument of their method `density_of`."""
     if chains.has_learnt_levels(model.config):
@@ -113,7 +114,7 @@ def _path(
 
 
 def _run(
-    sides: partition.Partition, model: EnergyModel, weights: str, seed: int
+    sides: partition.Partition, model: EnergyModel, weights: Weights, seed: int
 ) -> tuple[partition.Side, partition.Side]:
     """Runs the chains of both sides, with a progress bar."""
     q = pilot.steps(model, weights)
@@ -215,7 +216,7 @@ def _figures(result: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _settings(
-    model: EnergyModel, step: int, weights: str, options: partition.Options, ais_steps: int
+    model: EnergyModel, step: int, weights: Weights, options: partition.Options, ais_steps: int
 ) -> dict[str, Any]:
     """Returns all settings that decide the figures, except the number of chains, as JSON values."""
     values = dataclasses.asdict(options)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from absl import logging
 
 from drl_tf.base import files
+from drl_tf.core.weights import Weights
 from drl_tf.experiments import chains, long_run_report
 from drl_tf.experiments.long_run_chains import Level, Sampler
 from drl_tf.runs import checkpoint, pictures, samples
@@ -84,7 +85,7 @@ class Plan:
 
 
 def long_run(
-    config: Config, workdir: str, plan: Plan, weights: str = 'ema', step: int | None = None
+    config: Config, workdir: str, plan: Plan, weights: Weights = Weights.EMA, step: int | None = None
 ) -> dict[str, str]:
     """Runs or continues long Markov chains, and writes a report on their convergence.
 
@@ -120,7 +121,7 @@ def _begun(root: str) -> list[int]:
     return [int(name.removeprefix('level')) for name in os.listdir(root) if re.fullmatch(r'level\d+', name)]
 
 
-def _settings(model: EnergyModel, plan: Plan, step: int, weights: str) -> dict[str, Any]:
+def _settings(model: EnergyModel, plan: Plan, step: int, weights: Weights) -> dict[str, Any]:
     """Returns all settings that decide the states, {name: JSON value}."""
     config = model.config
     mine = {name: getattr(plan, name) for name in ('method', 'num_images', 'leapfrogs', 'burn_in')}

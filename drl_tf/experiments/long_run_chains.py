@@ -12,6 +12,7 @@ from absl import logging
 from drl_tf.core import diffusion, noise
 from drl_tf.core.conditionals import conditional
 from drl_tf.core.guidance import UNCONDITIONAL, guided
+from drl_tf.core.weights import Weights
 from drl_tf.data import pipeline
 from drl_tf.experiments import chains, long_run_report
 from drl_tf.experiments.long_run_files import ChainFiles
@@ -36,7 +37,7 @@ class Sampler:
       labels: class + 1 of each image, or 0 for no class, int32 [n]; None if the model has no classes.
     """
 
-    def __init__(self, model: EnergyModel, plan: Plan, weights: str):
+    def __init__(self, model: EnergyModel, plan: Plan, weights: Weights):
         self.model = model
         self.plan = plan
         self.weights = weights

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from drl_tf.base.files import digest, write_json
+from drl_tf.core.weights import Weights
 from drl_tf.data import pipeline
 from drl_tf.evaluation import baselines, evaluator
 from drl_tf.evaluation.detectors import detectors
@@ -45,7 +46,7 @@ class Plan:
 
 
 def ood(
-    config: Config, workdir: str, plan: Plan, weights: str = 'ema', step: int | None = None
+    config: Config, workdir: str, plan: Plan, weights: Weights = Weights.EMA, step: int | None = None
 ) -> dict[str, str]:
     """Compares the test split with other sets of images by several scores, and writes a table.
 
@@ -112,7 +113,7 @@ def _of_model(config, workdir, plan, weights, step, images, train):
     if plan.background:
         directory, its_config = set_names.background_of(plan.background, config)
         size = config.sampling.sample_batch_size
-        background, _ = load(its_config.replace(sample_batch_size=size), directory, 'ema', None)
+        background, _ = load(its_config.replace(sample_batch_size=size), directory, Weights.EMA, None)
         for kind, mine in images.items():
             other = scored(background, mine, f'{kind}, background')
             found[kind]['ratio_to_background'] = found[kind]['scoring_level'] + other.scoring_energy

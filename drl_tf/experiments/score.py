@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from drl_tf.base.files import digest, write_json, written_aside
+from drl_tf.core.weights import Weights
 from drl_tf.data import pipeline
 from drl_tf.editing import inputs
 from drl_tf.experiments import score_pictures
@@ -39,7 +40,7 @@ class Plan:
 
 
 def score(
-    config: Config, workdir: str, plan: Plan, weights: str = 'ema', step: int | None = None
+    config: Config, workdir: str, plan: Plan, weights: Weights = Weights.EMA, step: int | None = None
 ) -> dict[str, str]:
     """Scores images, and writes a table (CSV), a histogram, a contact sheet and maps of unlikely pixels.
 
@@ -172,7 +173,7 @@ def _draw(
         score_pictures.save_maps(os.path.join(directory, 'maps'), table.scores.total_map)
 
 
-def _summarise(directory: str, table: _Table, plan: Plan, weights: str, step: int) -> dict[str, str]:
+def _summarise(directory: str, table: _Table, plan: Plan, weights: Weights, step: int) -> dict[str, str]:
     """Writes `summary.json`, which says how the table was made; returns {label: text} to print."""
     far = int((table.typicality > FAR).sum())
     worst = [table.names[index] for index in table.order[::-1][:5]]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from drl_tf.base.errors import UserError
+from drl_tf.core.weights import Weights
 from drl_tf.runs import checkpoint, pictures
 from drl_tf.runs.scores import Scores
 from drl_tf.runs.scoring import Scoring
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 TYPICAL_IMAGES = 1000  # Largest number of training images whose log densities define what is typical.
 
 
-def load(config: Config, workdir: str, weights: str, step: int | None) -> tuple[Scoring, int]:
+def load(config: Config, workdir: str, weights: Weights, step: int | None) -> tuple[Scoring, int]:
     """Loads a model to score images with.
 
     Args:

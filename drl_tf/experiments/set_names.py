@@ -95,9 +95,9 @@ def background_of(background: str, config: Config) -> tuple[str, Config]:
       The directory of the run or of the exported version, and the configuration of the background model.
 
     Raises:
-      UserError: there is no such model, it is damaged, or its images have another shape.
+      UserError: there is no such model, it is damaged or has no weights, or its images have another shape.
     """
-    directory = exported.readable(background, '--background')
+    directory = exported.trained(background, '--background')
     is_export = exported.source(directory) == directory
     found = exported.load_config(directory) if is_export else configuration.load(directory)
     if found.image_shape != config.image_shape:

@@ -15,6 +15,7 @@ from drl_tf.base.errors import UserError
 from drl_tf.core import noise
 from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import UNCONDITIONAL, guided, network_labels
+from drl_tf.core.weights import Weights
 from drl_tf.data import pipeline, plane
 from drl_tf.report import measured
 from drl_tf.report.measured import Measured
@@ -83,19 +84,19 @@ def measure(config: Config, workdir: str, count: int = 0) -> Measured:
 def _measured(model: EnergyModel, count: int, denoise: bool, settings: str, step: int) -> Measured:
     """Draws samples, diffuses real images to the same levels, and returns the energies of both."""
     schedule = model.schedule
-    energies = _energies(model)
+    energies = energy_function(model)
     states, indices, labels = _sampled(model, count)
     of_states = np.stack([energies(x, t, labels) for x, t in zip(states, indices, strict=True)])
     below = indices < schedule.num_levels
     levels = indices[below][::-1]
-    train, held_out = (_diffused(model, energies, levels, split, count) for split in _SPLITS)
+    train, held_out = (diffused_energies(model, energies, levels, split, count) for split in _SPLITS)
 
     rows = count if model.config.planar else min(count, _SHOWN)
     shown = [x[:rows] for x in states]
     of_shown = of_states[:, :rows]
     if denoise:
         terms = SampleRequest.of(model.config, rows).terms(model.config.data.num_classes)
-        shown.append(model.final_denoise(shown[-1], 'ema', terms))
+        shown.append(model.final_denoise(shown[-1], Weights.EMA, terms))
         of_shown = np.append(of_shown, [energies(shown[-1], 0, labels[:rows])], axis=0)
         indices = np.append(indices, -1)
     return Measured(
@@ -106,14 +107,23 @@ def _measured(model: EnergyModel, count: int, denoise: bool, settings: str, step
         train=train,
         held_out=held_out,
         sampled=of_states[below][::-1],
-        states=_pictures(shown),
+        states=small_pictures(shown),
         state_levels=indices,
         state_energies=of_shown.mean(axis=1, keepdims=True) if model.config.planar else of_shown,
     )
 
 
-def _energies(model: EnergyModel) -> Energies:
-    """Returns a callable, (x_t float32 [n, H, W, C], t, classes int [n]) -> energies float32 [n]."""
+def energy_function(model: EnergyModel) -> Energies:
+    """Returns a function that maps noisy images to their energies under a model.
+
+    The function is called as energies(x_t, t, classes), with n images of one noise level t, float32
+    [n, H, W, C], and the number of each image's class from 0, or -1 for no class, int [n]. It returns float32
+    [n]. At the top level, t = T, an image is white noise, whose energy is |x|^2 / 2. A model without classes
+    ignores the argument `classes`.
+
+    Args:
+      model: the model; the averaged weights are used.
+    """
     size = model.config.sampling.sample_batch_size
     num_levels = model.schedule.num_levels
 
@@ -150,7 +160,7 @@ def _sampled(model: EnergyModel, count: int) -> tuple[list[tf.Tensor], np.ndarra
     request = SampleRequest.of(config, count)
     size = min(count, config.sampling.sample_batch_size)
     seed = noise.root(request.seed, noise.SAMPLING)
-    q = chain_report.corrector_steps(model, 'ema')
+    q = chain_report.corrector_steps(model, Weights.EMA)
     corrector_steps = None if q is None else tf.constant(q, tf.float32)
     parts = []
     with pictures.progress_bar(count, 'sampling') as bar:
@@ -166,7 +176,7 @@ def _sampled(model: EnergyModel, count: int) -> tuple[list[tf.Tensor], np.ndarra
                 size,
                 seed,
                 tf.constant(first),
-                'ema',
+                Weights.EMA,
                 terms,
                 after_part=walked,
                 most_parts=_PARTS,
@@ -180,21 +190,39 @@ def _sampled(model: EnergyModel, count: int) -> tuple[list[tf.Tensor], np.ndarra
         )
     classes = config.data.num_classes
     labels = request.classes(classes) if classes else np.zeros(count, np.int32)
-    return joined, _indices(model, len(joined)), labels
+    return joined, levels_of_states(model, len(joined)), labels
 
 
-def _indices(model: EnergyModel, num_states: int) -> np.ndarray:
-    """Returns the noise level t of each state x_t that sampling returned, int [S], from T down to 0."""
+def levels_of_states(model: EnergyModel, num_states: int) -> np.ndarray:
+    """Returns the noise level t of each state x_t that `EnergyModel.sample` returns, int [S].
+
+    Args:
+      model: the model, which sampled on the levels of `model.walk`.
+      num_states: S, the number of states, from x_T down to x_0.
+    """
     bounds = np.linspace(model.walk.num_levels, 0, num_states).round().astype(int)
     return np.append(model.walk.levels, model.schedule.num_levels)[bounds]
 
 
-def _diffused(
+def diffused_energies(
     model: EnergyModel, energies: Energies, levels: np.ndarray, split: str, count: int
 ) -> np.ndarray:
-    """Adds noise to images of a split, x_t = A_t x + S_t eps; returns energies by level, float32 [L, n]."""
+    """Returns the energies of images x of a split, with the noise of each level: x_t = A_t x + S_t eps.
+
+    The noise depends on the option `seed`, the split, the level and the index of the image.
+
+    Args:
+      model: the model, whose noise levels and dataset are used.
+      energies: the function that `energy_function` returns.
+      levels: L noise levels t, int [L].
+      split: 'train' or 'test'.
+      count: n, the number of images; if the split has fewer, n is their number.
+
+    Returns:
+      float32 [L, n].
+    """
     schedule = model.schedule
-    images, labels = _real(model.config, split, count)
+    images, labels = real_images(model.config, split, count)
     seed = noise.fold(noise.root(model.config.training.seed, noise.REPORT), _SPLITS.index(split))
     found = []
     for t in levels:
@@ -204,8 +232,20 @@ def _diffused(
     return np.stack(found)
 
 
-def _real(config: Config, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the first images of a split, float32 [n, H, W, C] in [-1, 1], and their classes, int [n]."""
+def real_images(config: Config, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the first images of a split, and their classes.
+
+    Points of the plane are drawn from the dataset's density; the two splits have different points.
+
+    Args:
+      config: the configuration, which names the dataset.
+      split: 'train' or 'test'.
+      count: n, the number of images; if the split has fewer, n is their number.
+
+    Returns:
+      The images, float32 [n, H, W, C] in [-1, 1], and the number of each image's class, int [n], from 0, or
+      -1 for no class. If the model has no classes, all are 0.
+    """
     data = config.data
     if config.planar:
         batch = _SPLITS.index(split) * (config.training.train_steps + 1)
@@ -217,8 +257,16 @@ def _real(config: Config, split: str, count: int) -> tuple[np.ndarray, np.ndarra
     return pixels.from_levels(images.astype(np.float32)), labels
 
 
-def _pictures(states: Sequence[Any]) -> np.ndarray:
-    """Returns pictures of the states, uint8 [S, m, H, W, C]; points of the plane give one plot per state."""
+def small_pictures(states: Sequence[Any]) -> np.ndarray:
+    """Makes pictures of the states, scaled down to at most 128 pixels per side.
+
+    Args:
+      states: S states of n images, float32 [n, H, W, C] each.
+
+    Returns:
+      Pictures of the first m images, at most 8, uint8 [S, m, h, w, c]. Points of the plane give one plot for
+      each state, so that m is 1.
+    """
     cells = pictures.trajectory(states, _SHOWN).swapaxes(0, 1)
     side = cells.shape[2]
     if side <= _LARGEST_SIDE:

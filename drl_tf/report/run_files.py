@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import glob
-import json
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from drl_tf.base.files import read_json
 from drl_tf.config import config as configuration
 from drl_tf.report import measured
+from drl_tf.runs import step_log
 from drl_tf.runs.run_directory import METRICS, ROLLBACKS, SCORES
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _lines(workdir: str, name: str, problems: list[str]) -> list[dict[str, Any]]
         return []
     try:
         with open(path, encoding='utf-8', errors='replace') as file:
-            found = [_line(text) for text in file]
+            found = [step_log.parsed(line) for line in file]
     except OSError as error:
         problems.append(f'{name} cannot be read: {error.strerror}.')
         return []
@@ -134,16 +134,6 @@ def _lines(workdir: str, name: str, problems: list[str]) -> list[dict[str, Any]]
     if len(damaged := [line for line in found if not line]):
         problems.append(f'{name}: {len(damaged)} of {len(found)} lines are damaged, and are left out.')
     return [sound[step] for step in sorted(sound)]
-
-
-def _line(text: str) -> dict[str, Any]:
-    """Parses a line of a log; {} if the line is damaged."""
-    try:
-        line = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    is_sound = isinstance(line, dict) and isinstance(line.get('step'), int)
-    return line if is_sound else {}
 
 
 def _results(workdir: str, problems: list[str]) -> dict[str, dict[str, Any]]:

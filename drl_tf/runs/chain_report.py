@@ -11,6 +11,7 @@ import numpy as np
 from drl_tf.base.files import write_json
 from drl_tf.core import pilot
 from drl_tf.core.correctors import ADJUSTED
+from drl_tf.core.weights import Weights
 from drl_tf.distributed import workers
 from drl_tf.runs import samples
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _KEY = 'chains'
 
 
-def corrector_steps(model: EnergyModel, weights: str) -> list[float] | None:
+def corrector_steps(model: EnergyModel, weights: Weights) -> list[float] | None:
     """Returns q, the relative step size of the model's Markov chains at each noise level, [T].
 
     The steps of a chain at level t have the size sqrt(2 q_t / L_t), where L_t is the largest curvature of the

@@ -18,6 +18,7 @@ from drl_tf.config import config as configuration
 from drl_tf.core.build_model import build_model
 from drl_tf.distributed import devices, workers
 from drl_tf.runs import exported
+from drl_tf.runs.workdirs import directory, steps
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
@@ -27,18 +28,6 @@ _KEEP = 3
 _SURROUNDINGS = 'surroundings.json'
 _BEST = 'best'
 _BEST_SCORE = 'best.json'
-
-
-def directory(workdir: str) -> str:
-    """Returns the path of the directory that holds the checkpoints of the run in `workdir`."""
-    return os.path.join(workdir, 'checkpoints')
-
-
-def steps(workdir: str) -> list[int]:
-    """Returns the training steps of the checkpoints in `workdir`, ascending; damaged ones are included."""
-    if not os.path.isdir(directory(workdir)):
-        return []
-    return sorted(int(name) for name in os.listdir(directory(workdir)) if name.isdigit())
 
 
 def newest_step(workdir: str) -> int | None:

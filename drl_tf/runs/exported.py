@@ -17,6 +17,7 @@ from drl_tf.base.errors import UserError, one_line
 from drl_tf.base.files import read_json, write_json
 from drl_tf.config import config as configuration
 from drl_tf.core.weights import Weights
+from drl_tf.runs import workdirs
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -107,9 +108,25 @@ def readable(model: str, flag: str) -> str:
     Raises:
       UserError: there is no such model.
     """
-    if os.path.exists(os.path.join(model, configuration.FILE_NAME)):
+    if configuration.exists(model):
         return model
     return find(model, flag)
+
+
+def trained(model: str, flag: str) -> str:
+    """Returns the directory from which to load weights: that of `readable`, if it holds any.
+
+    Args:
+      model: the directory of a run; or the name or the directory of an exported model.
+      flag: the option that the error message names.
+
+    Raises:
+      UserError: there is no such model, or the run has no checkpoint.
+    """
+    directory = readable(model, flag)
+    if not (source(directory) or workdirs.steps(directory)):
+        raise UserError(f'{flag}={model} holds no checkpoint: train there first')
+    return directory
 
 
 def _is_version(directory: str) -> bool:
@@ -212,7 +229,7 @@ def link(version: str, workdir: str) -> None:
     load_config(version).save(workdir)
 
 
-def named_weights(model: EnergyModel, weights: str) -> dict[str, dict[str, tf.Variable]]:
+def named_weights(model: EnergyModel, weights: Weights) -> dict[str, dict[str, tf.Variable]]:
     """Returns the variables of a model, {name of a network: {path of a variable in the network: variable}}.
 
     Args:
@@ -255,7 +272,7 @@ def restore(model: EnergyModel, version: str, step: int | None = None) -> int:
     if step not in (None, found):
         raise UserError(f'--checkpoint_step={step}: {version} has only step {found}; drop the flag')
     try:
-        checkpoint = tf.train.Checkpoint(exported_weights=named_weights(model, 'ema'))
+        checkpoint = tf.train.Checkpoint(exported_weights=named_weights(model, Weights.EMA))
         status = checkpoint.read(os.path.join(version, _VARIABLES))
         status.assert_existing_objects_matched().expect_partial()
     except (tf.errors.OpError, ValueError, AssertionError, IndexError) as error:

@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from drl_tf.base.errors import UserError
 from drl_tf.config import combinations
 from drl_tf.distributed import devices, workers
 from drl_tf.runs import chain_report, checkpoint, drawing, pictures, samples
@@ -37,7 +36,7 @@ def generate(
       workdir: the run's directory; it may be read-only if `output_dir` is given.
       request: what to draw.
       output_dir: directory for the files; '': `<workdir>/samples`.
-      save_images: whether to write each image as a PNG file too.
+      save_images: whether to write each image as a PNG file too; False for points of the plane.
 
     Returns:
       Lines to print, {label: text}: paths of the files, and statistics of the chains. If any file was
@@ -50,10 +49,6 @@ def generate(
       generate(config, 'runs/digits', SampleRequest.of(config, 64))
     """
     combinations.check_classes(config, request.labels)
-    if save_images and config.planar:
-        raise UserError(
-            f'--save_images needs images, but --dataset={config.data.dataset} has points: drop the flag'
-        )
     directory = output_dir or os.path.join(workdir, 'samples')
     found = workers.told_by_chief(lambda: _finished(config, workdir, request, directory, save_images))
     if found:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from drl_tf.base import arguments
 from drl_tf.base.deprecation import deprecated
 from drl_tf.core import pilot, sampling
+from drl_tf.core.weights import Weights
 from drl_tf.runs import pictures
 from drl_tf.runs.inputs import finite
 from drl_tf.runs.scoring import Scoring
@@ -35,7 +36,7 @@ class Generating(Scoring):
       weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
     """
 
-    def __init__(self, model: RecoveryLikelihood, weights: str = 'ema'):
+    def __init__(self, model: RecoveryLikelihood, weights: Weights = Weights.EMA):
         super().__init__(model, weights=weights)
         self._corrector_steps = functools.cache(lambda walk: pilot.steps(model, weights, walk))
         self._function_of = functools.cache(

@@ -49,10 +49,6 @@ class Run:
         """Returns the training steps for which the workdir has checkpoints, ascending."""
         return checkpoint.steps(self.workdir)
 
-    def has_weights(self) -> bool:
-        """Returns whether the workdir has a checkpoint or refers to an exported model."""
-        return bool(self.steps() or exported.source(self.workdir))
-
     def put_aside(self, init_from: str) -> str | None:
         """Moves the run in the workdir to a new directory beside it, for --restart.
 

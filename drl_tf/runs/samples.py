@@ -245,7 +245,7 @@ def _asked(config: Config, request: SampleRequest) -> dict[str, Any]:
     return json.loads(json.dumps({**options, **mine}))
 
 
-def fingerprint(model: EnergyModel, weights: str) -> str:
+def fingerprint(model: EnergyModel, weights: Weights) -> str:
     """Returns a SHA-256 of a model's weights, 'ema' or 'raw', except the vectors u for spectral norms."""
     digest = hashlib.sha256()
     for pair in model.averages:

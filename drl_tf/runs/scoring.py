@@ -18,6 +18,7 @@ from drl_tf.core import scores
 from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import Terms
 from drl_tf.core.langevin import value_gradient
+from drl_tf.core.weights import Weights
 from drl_tf.runs.heights import Heights
 from drl_tf.runs.inputs import Inputs, finite
 from drl_tf.runs.scores import Scores
@@ -38,7 +39,10 @@ class Scoring(keras.Model):
     """
 
     def __init__(
-        self, model: RecoveryLikelihood, heights: Mapping[str, Any] | None = None, weights: str = 'ema'
+        self,
+        model: RecoveryLikelihood,
+        heights: Mapping[str, Any] | None = None,
+        weights: Weights = Weights.EMA,
     ):
         super().__init__(name='energy_model')
         self.model = model
@@ -274,11 +278,7 @@ class Scoring(keras.Model):
         return Heights.known(self.heights)
 
     def _in_parts(
-        self,
-        answer: Callable[[slice, Any], Any],
-        count: int,
-        labels: ArrayLike | None,
-        guidance: float,
+        self, answer: Callable[[slice, Any], Any], count: int, labels: ArrayLike | None, guidance: float
     ) -> Any:
         """Computes results for `count` images in batches.
 

@@ -3,10 +3,29 @@
 import json
 import math
 import os
+from typing import Any
 
 from absl import logging
 
 from drl_tf.base.files import written_aside
+
+
+def parsed(line: str) -> dict[str, Any]:
+    """Parses a line of a log; returns {} if the line is damaged.
+
+    Args:
+      line: a JSON object with a whole number as 'step'; anything else is damaged.
+
+    Examples:
+      >>> parsed('{"step": 8, "loss": 0.5}'), parsed('{"step": 8, "lo')
+      ({'step': 8, 'loss': 0.5}, {})
+    """
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    is_sound = isinstance(found, dict) and isinstance(found.get('step'), int)
+    return found if is_sound else {}
 
 
 def drop_after(path: str, step: int) -> None:
@@ -19,12 +38,13 @@ def drop_after(path: str, step: int) -> None:
 
 
 def _step_of(line: str) -> float:
-    """Returns the step of a line; infinity, with a warning, if the line is damaged."""
-    try:
-        return int(json.loads(line)['step']) if line.endswith('\n') else math.inf
-    except (ValueError, KeyError, TypeError, RecursionError):
-        logging.warning('dropping a damaged line of the metrics log: %.80r', line)
+    """Returns the step of a line; infinity if the line is unfinished, or damaged, which gives a warning."""
+    if not line.endswith('\n'):
         return math.inf
+    found = parsed(line)
+    if not found:
+        logging.warning('dropping a damaged line of the metrics log: %.80r', line)
+    return found.get('step', math.inf)
 
 
 def last_step(path: str) -> float:

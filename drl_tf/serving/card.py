@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from drl_tf.base.files import written_aside
 from drl_tf.config.option_fields import text
+from drl_tf.core.weights import Weights
 from drl_tf.data import dataset_table
 from drl_tf.runs import exported
 from drl_tf.serving import card_scores
@@ -51,7 +52,7 @@ def write(
     config: Config,
     step: int,
     max_samples: int,
-    weights: str,
+    weights: Weights,
     known: Mapping[str, Any],
 ) -> None:
     """Writes the model card of an exported model, as Markdown.
@@ -82,7 +83,7 @@ def body(
     model: EnergyModel,
     config: Config,
     step: int,
-    weights: str,
+    weights: Weights,
     known: Mapping[str, Any],
     flags: str,
     max_samples: int = 0,
@@ -163,7 +164,7 @@ def _licence(origin: Mapping[str, Any]) -> str:
 
 
 def _training(
-    model: EnergyModel, config: Config, step: int, weights: str, known: Mapping[str, Any], flags: str
+    model: EnergyModel, config: Config, step: int, weights: Weights, known: Mapping[str, Any], flags: str
 ) -> list[str]:
     parameters = ' and '.join(f'{raw.count_params():,} ({raw.name})' for _, raw in model.averages)
     return [
@@ -175,11 +176,11 @@ def _training(
     ]
 
 
-def _steps(config: Config, step: int, weights: str, known: Mapping[str, Any], flags: str) -> list[str]:
+def _steps(config: Config, step: int, weights: Weights, known: Mapping[str, Any], flags: str) -> list[str]:
     """Returns the lines on training steps: all steps, steps since the import, or steps of `fit`."""
     options = config.training
     fitted = known['fitted_steps']
-    used = f'averaged, decay {options.ema_decay}' if weights == 'ema' else 'raw'
+    used = weights.of(f'averaged, decay {options.ema_decay}', 'raw')
     if fitted:
         return [
             f'- Weights: {used}, of step {step:,}; `EnergyModel.fit` took the last {fitted:,} steps in '

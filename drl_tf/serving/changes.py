@@ -9,6 +9,7 @@ import tensorflow as tf
 from drl_tf.core import inverse, noise, operators
 from drl_tf.core.guidance import UNCONDITIONAL
 from drl_tf.core.posterior import Observation
+from drl_tf.core.weights import Weights
 from drl_tf.serving.requests import grey_levels, shaped, within
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def inpaint(
     images: tf.Tensor,
     missing: tf.Tensor,
     seed: tf.Tensor,
-    weights: str,
+    weights: Weights,
     corrector_steps: tf.Tensor | None,
 ) -> _Outputs:
     """Fills in missing pixels; the other pixels stay as they are, bit for bit.
@@ -63,7 +64,7 @@ def interpolate(
     seed: tf.Tensor,
     between: tf.Tensor,
     position: tf.Tensor,
-    weights: str,
+    weights: Weights,
     corrector_steps: tf.Tensor | None,
 ) -> _Outputs:
     """Draws images between two samples, by interpolating all the noise from which the two are drawn.

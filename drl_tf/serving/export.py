@@ -14,6 +14,7 @@ from drl_tf.base import seal
 from drl_tf.base.errors import UserError, one_line
 from drl_tf.base.files import check_writable, held, sync, write_json
 from drl_tf.config import combinations
+from drl_tf.core.weights import Weights
 from drl_tf.planning import memory
 from drl_tf.runs import checkpoint, exported
 from drl_tf.serving import card, provenance, warmup
@@ -33,7 +34,7 @@ def export(
     workdir: str,
     directory: str,
     max_samples: int,
-    weights: str = 'ema',
+    weights: Weights = Weights.EMA,
     step: int | None = None,
 ) -> dict[str, str]:
     """Exports the model of a run as a SavedModel, for TensorFlow Serving.
@@ -80,7 +81,7 @@ def write(
     step: int,
     directory: str,
     max_samples: int,
-    weights: str = 'ema',
+    weights: Weights = Weights.EMA,
     history: Mapping[str, Any] = provenance.NOTHING,
 ) -> dict[str, str]:
     """Exports a model in memory as a SavedModel; a server sees the new version only when it is complete.
@@ -164,7 +165,7 @@ def _describe(
     path: str,
     config: Config,
     step: int,
-    weights: str,
+    weights: Weights,
     max_samples: int,
     log_z: Sequence[float] | None,
     corrector_steps: Sequence[float] | None,

@@ -36,6 +36,7 @@ from drl_tf.base.files import (
     written_aside,
 )
 from drl_tf.config import config as configuration
+from drl_tf.core.weights import Weights
 from drl_tf.runs import exported
 from drl_tf.runs.keras_methods import KERAS_FILE
 from drl_tf.serving import card, provenance
@@ -251,7 +252,7 @@ def _write_card(
     sections = [
         '\n'.join(front),
         f'# {name}',
-        *card.body(model, config, step, 'ema', known, _FLAGS),
+        *card.body(model, config, step, Weights.EMA, known, _FLAGS),
         *card.section('Use', use),
     ]
     with written_aside(path) as file:

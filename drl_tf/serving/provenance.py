@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 from typing import Any
 
 from drl_tf.base.files import read_sound_json
 from drl_tf.config import config as configuration
-from drl_tf.runs import authors_checkpoint, checkpoint, exported
+from drl_tf.core.weights import Weights
+from drl_tf.runs import authors_checkpoint, checkpoint, exported, step_log
 from drl_tf.runs.heights import effort_of_annealing
 
 BEGINNING: dict[str, Any] = {
@@ -28,7 +28,7 @@ NOTHING: dict[str, Any] = {
 }
 
 
-def history(workdir: str, step: int, weights: str) -> dict[str, Any]:
+def history(workdir: str, step: int, weights: Weights = Weights.EMA) -> dict[str, Any]:
     """Finds out how a model was trained and scored, from the files of its run.
 
     Args:
@@ -121,7 +121,7 @@ def _seconds(workdir: str, step: int) -> float | None:
     last = 0
     try:
         with open(path, encoding='utf-8') as file:
-            for line in map(json.loads, file):
+            for line in map(step_log.parsed, file):
                 if line['step'] <= step:
                     total += (line['step'] - last) * batch / line['images_per_second']
                     last = line['step']

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from drl_tf.core import scores
 from drl_tf.core.langevin import LogDensity
+from drl_tf.core.weights import Weights
 
 if TYPE_CHECKING:
     from drl_tf.core.energy_model import EnergyModel
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def score_outputs(
-    model: EnergyModel, weights: str, heights: Heights | None, images: tf.Tensor
+    model: EnergyModel, weights: Weights, heights: Heights | None, images: tf.Tensor
 ) -> dict[str, tf.Tensor]:
     """Computes energies, gradients and maps of clean images at several noise levels, as a TensorFlow graph.
 

@@ -12,6 +12,7 @@ from drl_tf.config.options import GUIDANCE_BOUNDS
 from drl_tf.core import pilot
 from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import UNCONDITIONAL, Terms, guided, network_labels
+from drl_tf.core.weights import Weights
 from drl_tf.runs import exported
 from drl_tf.runs.heights import Heights
 from drl_tf.serving import changes
@@ -50,7 +51,7 @@ class Export(tf.Module):
         self,
         model: EnergyModel,
         max_samples: int,
-        weights: str = 'ema',
+        weights: Weights = Weights.EMA,
         log_z: Sequence[float] | None = None,
         heights: Mapping[str, Any] | None = None,
     ):
@@ -169,14 +170,10 @@ class Export(tf.Module):
             return guided(network_labels(labels), guidance)
 
     def _images(self, num_samples: tf.Tensor, seed: tf.Tensor, terms: Any) -> _Outputs:
+        q = pilot.as_tensor(self.corrector_steps)
         # In one part, because a server optimises the graph of each part separately.
         states = self._model.sample(
-            num_samples,
-            seed,
-            weights=self._weights,
-            terms=terms,
-            most_parts=1,
-            corrector_steps=pilot.as_tensor(self.corrector_steps),
+            num_samples, seed, weights=self._weights, terms=terms, most_parts=1, corrector_steps=q
         )
         x = tf.debugging.assert_all_finite(states[-1], 'the samples are not finite')
         return {'images': x if self._model.config.planar else grey_levels(x)}

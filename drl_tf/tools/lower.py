@@ -43,14 +43,15 @@ _MOST_STORED = 16 * 2**20
 _IMAGES_KEPT = 4  # Number of samples that the reference stores.
 
 
-class _Arrays:
+class InitialValues:
     """Collects the initial values of variables; stores equal arrays once, and constant arrays not at all.
 
     Args:
-      draws: the result of `_draw_weights`.
+      draws: {path of a variable: {'seed': .., 'std': standard deviation}} of the variables whose values
+        `run_lowered` draws from a seed; their values are not stored.
 
     Attributes:
-      stored: {name: array}.
+      stored: {name: array}, the stored values.
     """
 
     def __init__(self, draws: dict[str, dict[str, Any]]) -> None:
@@ -188,7 +189,7 @@ def _write(model: Any, program: str, preset: str, path: str, steps: int) -> None
     variables = lowering.variables_of(function, example)
     networks = networks_of(model, variables)
     weights = {number: variables[number] for number, name in enumerate(networks) if name}
-    arrays = _Arrays(draws)
+    values = InitialValues(draws)
     inputs = _batches(model.config, program, max(1, steps), example)
     names = [[f'input/{step}/{part}' for part in range(len(parts))] for step, parts in enumerate(inputs)]
     about = {
@@ -198,13 +199,13 @@ def _write(model: Any, program: str, preset: str, path: str, steps: int) -> None
         **_size(model, program),
         'outputs': sorted([*model.learners, 'gradient_norm']) if program == 'train' else ['images'],
         'variables': [
-            {**arrays.add(each), 'network': name} for each, name in zip(variables, networks, strict=True)
+            {**values.add(each), 'network': name} for each, name in zip(variables, networks, strict=True)
         ],
         'updates': [(output, number - len(names[0])) for output, number in lowering.updates_of(text)],
         'inputs': names,
         'reference_steps': steps,
     }
-    stored: dict[str, Any] = dict(arrays.stored)
+    stored: dict[str, Any] = dict(values.stored)
     for row, parts in zip(names, inputs, strict=True):
         stored.update(zip(row, parts, strict=True))
     if steps:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from drl_tf.config.config import Config
+from drl_tf.core.weights import Weights
 
 _LOCATIONS = re.compile(r'^#loc.*\n| loc\([^()]*\)', re.MULTILINE)
 _NAMES = re.compile(r'@(?!main\b)[\w.$-]+')
@@ -51,11 +52,13 @@ def traced(model: Any, program: str) -> tuple[Any, list[Any]]:
     """
     import tensorflow as tf
 
+    from drl_tf.core.guidance import network_labels
+
     config = model.config
     num_classes = config.data.num_classes
     training = program == 'train'
     count = config.training.batch_size if training else config.sampling.sample_batch_size
-    labels = tf.range(count, dtype=tf.int32) % max(1, num_classes) + 1
+    labels = network_labels(tf.range(count, dtype=tf.int32) % max(1, num_classes))
     if training:
         images = tf.zeros([count, *config.image_shape])
         function = model.train_step
@@ -77,8 +80,8 @@ def _sampler(model: Any) -> Any:
     def sample(seed: Any, *labels: Any) -> Any:
         terms = guided(labels[0], config.sampling.guidance) if labels else UNCONDITIONAL
         x = model.prior(count, noise.fold(seed, noise.PRIOR), 0)
-        x, _ = model.walk_levels(x, model.walk.num_levels, 0, seed, 0, 'ema', terms)
-        return model.final_denoise(x, 'ema', terms) if config.diffusion.final_denoise else x
+        x, _ = model.walk_levels(x, model.walk.num_levels, 0, seed, 0, Weights.EMA, terms)
+        return model.final_denoise(x, Weights.EMA, terms) if config.diffusion.final_denoise else x
 
     return sample
 

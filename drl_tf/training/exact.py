@@ -9,6 +9,7 @@ import numpy as np
 from drl_tf.base import pixels
 from drl_tf.base.errors import UserError
 from drl_tf.config import config as configuration
+from drl_tf.core.guidance import classes_of
 from drl_tf.data import pipeline
 from drl_tf.distributed import devices, workers
 from drl_tf.runs import checkpoint
@@ -63,9 +64,9 @@ def _hold(model: RecoveryLikelihood, images: np.ndarray, labels: np.ndarray) -> 
 
 def _check_classes(labels: np.ndarray, num_classes: int) -> None:
     """Raises UserError if a class has no image: the density of such a class does not exist."""
-    missing = set(range(1, num_classes + 1)) - set(labels.tolist())
+    missing = set(range(num_classes)) - set(classes_of(labels).tolist())
     if missing:
         raise UserError(
-            f'--exact_images={len(labels)} leaves no image of class {min(missing) - 1}: give more, or '
+            f'--exact_images={len(labels)} leaves no image of class {min(missing)}: give more, or '
             '--num_classes=0'
         )

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from drl_tf.base import pixels
 from drl_tf.base.errors import UserError
-from drl_tf.core.guidance import network_labels
+from drl_tf.core.guidance import classes_of, network_labels
 from drl_tf.data.tuning import untuned
 from drl_tf.runs.inputs import LARGEST_VALUE
 
@@ -137,8 +137,8 @@ def arrays(inputs: Inputs, images: tf.data.Dataset) -> tuple[np.ndarray, np.ndar
         label), where the label is the class + 1, or 0 for no class.
 
     Returns:
-      Pair of the images, float32 [n, H, W, C], and their classes (label - 1), int32 [n]. The classes are None
-      for a model without classes.
+      Pair of the images, float32 [n, H, W, C], and their classes, int32 [n], -1 for no class. The classes are
+      None for a model without classes.
 
     Raises:
       UserError: the dataset is empty, or holds a value out of range.
@@ -149,7 +149,8 @@ def arrays(inputs: Inputs, images: tf.data.Dataset) -> tuple[np.ndarray, np.ndar
         raise UserError('validation_data holds no image')
     if not inputs.config.data.num_classes:
         return np.stack(rows), None
-    return np.stack([image for image, _ in rows]), np.array([label - 1 for _, label in rows], np.int32)
+    x, labels = zip(*rows, strict=True)
+    return np.stack(x), classes_of(np.array(labels, np.int32))
 
 
 def _of_dataset(inputs: Inputs, dataset: tf.data.Dataset) -> GivenData:
@@ -173,7 +174,7 @@ def _of_dataset(inputs: Inputs, dataset: tf.data.Dataset) -> GivenData:
 
 
 def _checked(config: Any, image: tf.Tensor, label: tf.Tensor | None = None) -> Any:
-    """Scales an image to [-1, 1] and checks its values; adds 1 to its class."""
+    """Scales an image to [-1, 1] and checks its values; maps its class to the label of the networks."""
     x = tf.ensure_shape(tf.cast(image, tf.float32), config.image_shape)
     if image.dtype == tf.uint8:
         x = pixels.from_levels(x)
@@ -186,7 +187,7 @@ def _checked(config: Any, image: tf.Tensor, label: tf.Tensor | None = None) -> A
     known = (label >= -1) & (label < config.data.num_classes)
     message = f'labels must be from -1 to {config.data.num_classes - 1}'
     with tf.control_dependencies([tf.debugging.Assert(known, [message])]):
-        return x, tf.cast(label, tf.int32) + 1
+        return x, network_labels(tf.cast(label, tf.int32))
 
 
 @contextlib.contextmanager

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from drl_tf.base.errors import UserError
 from drl_tf.base.files import write_json
-from drl_tf.config import config as configuration
 from drl_tf.distributed import workers
-from drl_tf.runs import authors_checkpoint, authors_weights, checkpoint
+from drl_tf.runs import authors_checkpoint, authors_weights, checkpoint, workdirs
 from drl_tf.training.optimizers import compiled_model
 
 if TYPE_CHECKING:
@@ -38,10 +36,8 @@ def import_official(config: Config, workdir: str, prefix: str, weights: str = 'm
     iteration = authors_weights.load_weights(model.network, prefix, weights)
     model.ema_network.set_weights(model.network.get_weights())
     with workers.held(workdir):
-        if checkpoint.steps(workdir) or os.path.exists(os.path.join(workdir, configuration.FILE_NAME)):
-            raise UserError(
-                f'--workdir={workdir} holds a run: give another for --official_checkpoint={prefix}'
-            )
+        # Again, under the lock: another process may have begun a run meanwhile.
+        workdirs.check_no_run(workdir, f'--official_checkpoint={prefix}')
         checkpoint.save(model, workdir)
         config.save(workdir)
         origin = {

@@ -91,7 +91,7 @@ def steps_for_pictures(config: Config, workdir: str) -> dict[str, int]:
 
 
 def starting_step(
-    model: RecoveryLikelihood, run: Run, workdir: str, init_from: str | None, weights: str
+    model: RecoveryLikelihood, run: Run, workdir: str, init_from: str | None, weights: Weights
 ) -> int:
     """Loads the weights to start from, and returns the number of training steps that are done.
 
@@ -124,7 +124,7 @@ def starting_step(
     return 0
 
 
-def _take_weights(model: RecoveryLikelihood, init_from: str, weights: str) -> None:
+def _take_weights(model: RecoveryLikelihood, init_from: str, weights: Weights) -> None:
     """Copies the weights of another run, 'ema' or 'raw', into a model."""
     config = model.config
     other = configuration.load(init_from)
@@ -147,7 +147,7 @@ def _take_weights(model: RecoveryLikelihood, init_from: str, weights: str) -> No
     source, step = checkpoint.load_model(init_from, other)
     for mine, theirs in zip(model.averages, source.averages, strict=True):
         for network in mine:
-            network.set_weights(Weights(weights).of(*theirs).get_weights())
+            network.set_weights(weights.of(*theirs).get_weights())
     print(f'starting from the {weights} weights of {init_from} at step {step}')
 
 

@@ -15,6 +15,7 @@ from absl import logging
 
 from drl_tf.base.errors import DivergenceError, UserError, one_line
 from drl_tf.config.config import Config
+from drl_tf.core.weights import Weights
 from drl_tf.data import dataset_table, pipeline
 from drl_tf.distributed import devices, workers
 from drl_tf.report import pages
@@ -39,7 +40,7 @@ def train(
     config: Config,
     workdir: str,
     init_from: str | None = None,
-    weights: str = 'ema',
+    weights: Weights = Weights.EMA,
     restart: bool = False,
 ) -> dict[str, str]:
     """Trains a model, or resumes its training.
@@ -52,7 +53,8 @@ def train(
     Args:
       config: the configuration.
       workdir: directory for checkpoints, samples and logs. If it holds a run, this run is resumed.
-      init_from: the workdir of another run; a new run starts from its weights. None: random weights.
+      init_from: the directory of a trained run or of an exported model; a new run starts from its weights.
+        None: random weights.
       weights: which weights of `init_from` to take: 'ema' (averages) or 'raw'.
       restart: whether to begin a new run even if the workdir holds one; the old run is moved to <workdir>.1
         (or .2, ...).
@@ -70,24 +72,34 @@ def train(
       train(config, 'runs/digits')
     """
     workers.chief_first(lambda: pipeline.prepare(config.data))
-    if init_from and not workers.OnChief(lambda: Run(init_from)).has_weights():
-        raise UserError(f'--init_from={init_from} holds no trained run')
-    with workers.held(workdir):
-        run: Any = workers.OnChief(lambda: Run(workdir))  # Has the methods of `Run`.
+    with _opened(workdir) as run:
         kept = restart and run.put_aside(init_from)
         if kept:
             print(f'moved the run in {workdir} to {kept}')
         if config.network.energy == 'exact':
             return exact.store_images(config, workdir, run)
-        if config.network.energy == 'preconditioned' and not config.data.data_std:
-            mean, std = workers.told_by_chief(lambda: resume.data_scale(config.data, workdir, init_from))
-            config = config.replace(data_mean=tuple(mean), data_std=std)
-        if not config.training.train_steps or dataset_table.is_own(config.data.dataset):
-            chosen = workers.told_by_chief(lambda: resume.steps_for_pictures(config, workdir))
-            config = config.replace(**chosen)
+        config = _completed(config, workdir, init_from)
         page = Page(workdir)
         with page.at_end():
             return _train_with_rollbacks(Task(config, workdir, run, page, init_from, weights))
+
+
+@contextlib.contextmanager
+def _opened(workdir: str) -> Iterator[Any]:
+    """Context manager: locks the workdir; yields its `Run`, whose methods work on the chief alone."""
+    with workers.held(workdir):
+        yield workers.OnChief(lambda: Run(workdir))
+
+
+def _completed(config: Config, workdir: str, init_from: str | None) -> Config:
+    """Returns the configuration with what the training images decide: mean and deviation, number of steps."""
+    if config.network.energy == 'preconditioned' and not config.data.data_std:
+        mean, std = workers.told_by_chief(lambda: resume.data_scale(config.data, workdir, init_from))
+        config = config.replace(data_mean=tuple(mean), data_std=std)
+    if not config.training.train_steps or dataset_table.is_own(config.data.dataset):
+        chosen = workers.told_by_chief(lambda: resume.steps_for_pictures(config, workdir))
+        config = config.replace(**chosen)
+    return config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +121,7 @@ class Task:
     run: Run
     page: Page
     init_from: str | None
-    weights: str
+    weights: Weights
 
 
 def _train_with_rollbacks(task: Task) -> dict[str, str]:

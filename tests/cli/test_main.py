@@ -164,6 +164,21 @@ def test_wrong_modes_are_found_before_any_work(capsys, tmp_path):
     assert not (tmp_path / 'w').exists()
 
 
+@pytest.mark.parametrize(('arguments', 'word'), [
+    (['--mode=sample', '--labels=10'], '--labels=10 must be from 0 to 9'),
+    (['--mode=compose', '--labels=3,10'], '--labels=10 must be from 0 to 9'),
+    (['--mode=compose', '--labels=3,4,5', '--label_weights=1,2'], 'label_weights'),
+])  # fmt: skip
+def test_wrong_classes(run_dir, capsys, arguments, word):
+    assert word in refused(capsys, f'--workdir={run_dir}', *arguments)
+
+
+def test_models_without_classes_say_so(tiny_run, capsys):
+    for arguments in (['--mode=sample', '--labels=1'], ['--mode=compose'], ['--mode=sweep_guidance']):
+        assert 'has no classes' in refused(capsys, f'--workdir={tiny_run}', *arguments)
+    assert 'no classes' in refused(capsys, '--dataset=lsun_church', '--num_classes=-1', '--dry_run')
+
+
 def test_init_from(capsys, tiny_run, tmp_path):
     """A new run starts at another's weights: without a step it samples the same images."""
     new = tmp_path / 'new'

@@ -25,7 +25,7 @@ def test_t6_values():
 @pytest.mark.parametrize('num_levels', [1, 2, 3, 11, 500])
 def test_t6_with_another_number_of_levels(num_levels):
     schedule = diffusion.t6(num_levels)
-    kept = np.cumprod(np.sqrt(1 - np.append(np.linspace(1e-4, 0.02, 1000), 1.0)))
+    kept = np.cumprod(np.sqrt(1 - np.linspace(1e-4, 0.02, 1000)))
     assert schedule.num_levels == num_levels
     assert (schedule.s > 0).all() and np.isfinite(schedule.delta).all()
     np.testing.assert_allclose(schedule.A[[0, -1]], kept[[0, 999]], rtol=1e-9)

@@ -9,7 +9,7 @@ from helpers.small_models import CLASSES, moved_model, y
 
 from drl_tf.core import conditionals, noise
 from drl_tf.core.build_model import build_model
-from drl_tf.core.guidance import UNCONDITIONAL, composed, guided
+from drl_tf.core.guidance import UNCONDITIONAL, classes_of, composed, guided, network_labels
 
 LEVEL = tf.constant([0, 2, 5])
 
@@ -23,6 +23,13 @@ def density(model, terms):
 
 def start(model, terms):
     return model.chain_start(y(), LEVEL, [1, 2], 0, 'ema', terms)[1]
+
+
+def test_classes_and_labels_of_the_networks():
+    """The label 0 is no class."""
+    classes = np.arange(-1, 10)
+    np.testing.assert_array_equal(network_labels(classes), np.arange(11))
+    np.testing.assert_array_equal(classes_of(network_labels(classes)), classes)
 
 
 @pytest.mark.parametrize(('guidance', 'weights'), [(0.0, (1, 0)), (-1.0, (0, 1)), (2.0, (3, -2))])

@@ -119,7 +119,7 @@ def gradients(options, step=0):
     model = built(options)
     model.optimizer.iterations.assign(step)
     count = options.training.batch_size
-    batch = model._batch((images(count), tf.range(count) % 4), 0)
+    batch = model.batch_of((images(count), tf.range(count) % 4), 0)
     loss, found = tf.function(model.losses_and_gradients, autograph=False)(batch)['loss']
     return np.concatenate([[loss], *(np.ravel(gradient) for gradient in found)]), model
 
@@ -164,7 +164,7 @@ def test_noises_of_forward_proposal_and_chain_are_independent(monkeypatch):
     model = built(options)
     tf.config.run_functions_eagerly(True)
     try:
-        model.losses_and_gradients(model._batch(images(64), 0))
+        model.losses_and_gradients(model.batch_of(images(64), 0))
     finally:
         tf.config.run_functions_eagerly(False)
     rows = np.array([np.ravel(each) for each in drawn])

@@ -77,10 +77,17 @@ def test_paper_energies_can_be_adjusted_too():
     np.testing.assert_array_less(0.4, acceptance)
 
 
-def test_classes_take_turns_in_the_pilot_run():
+def test_classes_take_turns_in_the_pilot_run(monkeypatch):
     """With the guidance of the configuration."""
-    untrained = model(num_classes=3, guidance=1.0)
-    (labels, weight), (none, other) = pilot._classes_in_turn(untrained.config)
+    untrained, asked = model(num_classes=3, guidance=1.0), []
+    sampler = EnergyModel.sampler
+
+    def recorded(self, walk, first, weights, terms, corrector_steps):
+        asked.append(terms)
+        return sampler(self, walk, first, weights, terms, corrector_steps)
+
+    monkeypatch.setattr(EnergyModel, 'sampler', recorded)
+    assert pilot.steps(untrained).shape == (3,)
+    (labels, weight), (none, other) = asked[0]
     np.testing.assert_array_equal(labels[:4], [1, 2, 3, 1])
     assert (weight, other) == (2.0, -1.0) and not tf.reduce_any(none > 0)
-    assert pilot.steps(untrained).shape == (3,)

@@ -5,7 +5,7 @@ import concurrent.futures
 import pytest
 from helpers.lsun import COUNT, HELD_OUT, PER_SHARD
 
-from drl_tf.data import indexed, lmdb_files, lsun_shards
+from drl_tf.data import indexed, lsun_shards
 from drl_tf.tools import tfds_files
 from drl_tf.tools.photographs import encoded, photographs, write_lmdb
 
@@ -20,15 +20,16 @@ def prepare(tmp_path):
 @pytest.fixture
 def fresh():
     """Data of the user are read anew."""
-    indexed._splits.cache_clear()
+    indexed.forget()
 
 
 @pytest.fixture
 def small_scale(monkeypatch):
     """Few pictures in a shard, and a thread in the place of the processes."""
     monkeypatch.setattr(lsun_shards, 'PER_SHARD', PER_SHARD)
-    for module, name in ((lsun_shards, '_processes'), (lmdb_files, '_process')):
-        monkeypatch.setattr(module, name, lambda: concurrent.futures.ThreadPoolExecutor(1))
+    monkeypatch.setattr(
+        concurrent.futures, 'ProcessPoolExecutor', lambda *args: concurrent.futures.ThreadPoolExecutor(1)
+    )
 
 
 @pytest.fixture(scope='module')

@@ -8,7 +8,7 @@ from PIL import Image
 
 from drl_tf.base.errors import UserError
 from drl_tf.config import config
-from drl_tf.data import dataset_table, folder, image_files, images, indexed, picture_files, pipeline
+from drl_tf.data import dataset_table, image_files, images, indexed, picture_files, pipeline
 
 
 def load(directory, split='train', channels=3, size=8):
@@ -193,12 +193,12 @@ def test_every_20th_or_the_last_is_held_out(tmp_path, count, held_out):
 
 def test_a_picture_is_read_once_before_and_after_the_mean_is_measured(tmp_path, monkeypatch):
     save_values(tmp_path, [10, 20, 30])
-    read, paths = folder._read, []
-    monkeypatch.setattr(folder, '_read', lambda path: paths.append(path) or read(path))
+    read, files = picture_files.read, []
+    monkeypatch.setattr(picture_files, 'read', lambda file: files.append(file) or read(file))
     data = dataset_table.resolve(config.Data(dataset='folder', data_dir=str(tmp_path), image_size=8))
     for now in (data, dataclasses.replace(data, data_mean=(0.1,), data_std=0.5)):
         assert values_of(pipeline.load_images(now, 'train')) == [10, 20]
-    assert len(paths) == 3
+    assert len(files) == 3
 
 
 def test_more_than_memory_should_hold_is_read_from_the_files(tmp_path, monkeypatch, caplog):
@@ -212,7 +212,7 @@ def test_more_than_memory_should_hold_is_read_from_the_files(tmp_path, monkeypat
         return np.concatenate(list(batches.as_numpy_iterator()))
 
     held, in_memory = pipeline.load_images(data, 'test'), drawn()
-    indexed._splits.cache_clear()
+    indexed.forget()
     monkeypatch.setattr(images, 'MAX_BYTES_IN_MEMORY', 20 * 8 * 8 * 3 - 1)
     assert indexed.load(dataset_table.resolve(data), 'train').images is None
     np.testing.assert_array_equal(drawn(), in_memory)

@@ -16,7 +16,7 @@ from drl_tf.data import dataset_table, images, indexed, pipeline
 
 @pytest.fixture(autouse=True)
 def fresh():
-    indexed._splits.cache_clear()
+    indexed.forget()
 
 
 def save(directory, *names):

@@ -140,6 +140,14 @@ def test_every_epoch_holds_every_digit_once_and_never_mirrored():
         assert collections.Counter(digit.tobytes() for digit in epoch) == expected
 
 
+def test_labels_go_with_their_images():
+    data = config.Data(num_classes=10)
+    images, labels = next(pipeline.training_images(data, 50, seed=3).as_numpy_iterator())
+    known = {image.tobytes(): label for image, label in zip(*digits.load('train'), strict=True)}
+    pixels = np.round((images + 1) * 127.5).astype(np.uint8)
+    assert [known[image.tobytes()] + 1 for image in pixels] == labels.tolist()
+
+
 def test_the_order_mixes(cifar):
     indices, _ = marks(cifar, COUNT)
     assert abs(np.corrcoef(indices, np.arange(COUNT))[0, 1]) < 0.5

@@ -198,7 +198,7 @@ def test_pictures_without_a_class_are_counted_and_kept(tmp_path, caplog, kind):
         return np.stack([own_data.picture(number) for number in range(len(labels))]), np.array(labels)
 
     def written(labels, held_out):
-        indexed._splits.cache_clear()
+        indexed.forget()
         if kind == 'hf':
             labelled(labels, test=held_out).save_to_disk(tmp_path / 'saved')
             return f'hf:{tmp_path}/saved'

@@ -79,7 +79,7 @@ def test_broken_pictures_of_a_function_are_skipped(broken, caplog):
     assert (pipeline.load_images(data, 'train')[:, 0, 0, 0] // 10).tolist() == left
     assert f'Skipped some_broken: train picture {broken[0]}, a broken image: cut off' in caplog.text
     assert f'{len(left)} of 6 images usable, {len(broken)} broken' in caplog.text
-    indexed._splits.cache_clear()
+    indexed.forget()
     registry.register_dataset('all_broken')(lambda split: Pictures(range(6)))
     with pytest.raises(UserError, match='no usable image: all 6 files are broken'):
         pipeline.load_images(config.Data(dataset='all_broken', image_size=8), 'train')
@@ -95,13 +95,13 @@ def test_an_entry_point_registers_its_function(monkeypatch):
         for name, value in [('packaged', 'of_a_package:images'), ('lost', 'no_such_module:images')]
     ]
     monkeypatch.setattr(importlib.metadata, 'entry_points', lambda group: points)
-    registry._entry_points.cache_clear()
+    registry.forget()
     try:
         assert pipeline.load_images(config.Data(dataset='packaged'), 'train').shape == (3, 8, 8, 3)
         assert 'its entry point no_such_module:images cannot be loaded' in refusal('lost')
         assert 'did you mean packaged?' in refusal('packagde')
     finally:
-        registry._entry_points.cache_clear()
+        registry.forget()
 
 
 def test_a_run_of_a_function_that_is_not_registered_here_is_known_but_its_data_are_not():

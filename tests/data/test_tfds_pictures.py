@@ -17,7 +17,7 @@ BROKEN = (0, 5, 17)
 
 @pytest.fixture(autouse=True)
 def fresh():
-    tfds_pictures._found.clear()
+    tfds_pictures.forget()
 
 
 def of(dataset, **options):
@@ -82,26 +82,26 @@ def test_streams_are_those_of_files_without_the_broken_records(tmp_path, monkeyp
     assert drawn(hurt, 21, rows=slice(2, 4))[0] == np.reshape(shown, [21, 4])[:, 2:].ravel().tolist()
 
 
-def test_the_search_is_kept_beside_the_data_until_a_file_changes(tmp_path, caplog, monkeypatch, capsys):
+def test_the_search_is_kept_beside_the_data_until_a_file_changes(tmp_path, caplog, capsys):
     directory = own_data.store(tmp_path, splits=('train', 'test'))
     own_data.break_records(directory, BROKEN)
     data = of(f'tfrecords:{directory}')
     assert pipeline.count_images(data, 'train') == 21
     assert 'checking 24 pictures of train' in capsys.readouterr().out
-    tfds_pictures._found.clear()
+    tfds_pictures.forget()
     caplog.clear()
-    with monkeypatch.context() as patch:
-        patch.setattr(tfds_pictures, '_search', None)
-        assert pipeline.count_images(data, 'train') == 21
+    assert pipeline.count_images(data, 'train') == 21
+    assert 'checking' not in capsys.readouterr().out
     assert caplog.text.count('a broken image') == len(BROKEN)
     own_data.rewrite(directory, lambda number, record: own_data.with_broken_picture(record))
     os.utime(next(directory.glob('*-train*')), (0, 0))
-    tfds_pictures._found.clear()
+    tfds_pictures.forget()
     with pytest.raises(UserError, match='holds no usable image: all 24 of train are broken'):
         pipeline.count_images(data, 'train')
-    for text in ('{', '[]', '{"train": {"files": 1}}'):  # Damaged, or of another program.
+    # Damaged, nested too deeply, or of another program.
+    for text in ('{', '[' * 100_000, '[]', '{"train": {"files": 1}}'):
         (directory / 'broken_images.json').write_text(text)
-        tfds_pictures._found.clear()
+        tfds_pictures.forget()
         assert pipeline.count_images(data, 'test') == own_data.COUNT
 
 
@@ -126,7 +126,7 @@ def test_the_held_out_twentieth_is_of_the_records(tmp_path):
     own_data.rewrite(directory, lambda number, record: record if number < 23 else bytes(len(record)))
     (directory / 'broken_images.json').unlink()
     with pytest.raises(UserError, match='is damaged'):  # A record that is no example is no picture.
-        tfds_pictures._found.clear()
+        tfds_pictures.forget()
         pipeline.count_images(data, 'train')
     directory = own_data.store(tmp_path / 'last')
     own_data.break_records(directory, [own_data.COUNT - 1])

@@ -1,9 +1,13 @@
-"""The command line under a MirroredStrategy of two logical CPUs: it trains, evaluates and goes on, and takes
+"""A MirroredStrategy of two logical CPUs: the command line trains, evaluates and goes on, and a model takes
 the steps of one device."""
 
+import json
+
+import numpy as np
 import pytest
 from helpers import stand_in
 from helpers.forks import run
+from helpers.small_models import moved
 from helpers.tiny import call
 
 from drl_tf.tools import kills
@@ -48,6 +52,22 @@ colour = tf.image.resize(grey, [size, size], 'bilinear', antialias=True)
 expected = tf.reshape(network(colour / 127.5 - 1)['pool_3'], [7, -1])
 np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4)
 """
+SEVERAL_STEPS = """
+import json
+sys.path.insert(0, 'tests')
+from helpers.small_models import moved
+with tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1']).scope():
+    print(json.dumps(moved(3, microbatches=2, remat=True, norm='instance').tolist()))
+"""
+
+
+@pytest.mark.slow
+def test_two_replicas_take_several_steps_in_a_call():
+    """In microbatches, with activations that are computed again for the gradient."""
+    done = run('-c', TWO_CPUS + SEVERAL_STEPS)
+    assert done.returncode == 0, done.stderr
+    several = json.loads(done.stdout.splitlines()[-1])
+    np.testing.assert_allclose(several, moved(1, norm='instance'), atol=2e-5)
 
 
 @pytest.mark.slow

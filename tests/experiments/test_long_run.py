@@ -117,9 +117,9 @@ def test_where_the_chains_start_and_what_they_walk_on(whole):
     np.testing.assert_allclose(
         [np.std(noise_t) / schedule.S[3], np.std(noise_next) / schedule.s[4]], 1, rtol=0.1
     )
-    done, (y, *_) = of(workdir, 3).restore(
-        [np.zeros(array.shape, array.dtype) for array in of(workdir, 3)._read('state', 31).values()]
-    )
+    files = of(workdir, 3)
+    with np.load(files.directory / 'state-0000031.npz') as state:
+        done, (y, *_) = files.restore([np.zeros_like(state[name]) for name in state])
     log_density = model.density_at(diffusion.tf.fill([8], 3))(y) - np.sum(
         (y - x_next) ** 2, axis=(1, 2, 3)
     ) / (2 * schedule.s[4] ** 2)

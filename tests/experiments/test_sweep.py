@@ -1,6 +1,9 @@
-"""Which steps are swept."""
+"""Sweeps of the guidance and of the number of steps: which values, and what they leave."""
+
+import csv
 
 import pytest
+from helpers.tiny import call
 
 from drl_tf.experiments import sweep
 
@@ -11,3 +14,30 @@ from drl_tf.experiments import sweep
 )
 def test_no_two_rows_have_the_same_number_of_steps(levels, steps):
     assert sweep.steps_of_level(levels) == steps
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('mode', 'name', 'values', 'num_real'), [
+    ('sweep_guidance', 'guidance', [0, 0.5, 1, 2, 3], 0),
+    ('sweep_steps', 'evaluations', [18, 30, 48, 90, 180], 500),
+])  # fmt: skip
+def test_sweeps(class_run, capsys, monkeypatch, mode, name, values, num_real):
+    """Of the values that are swept, the first and the last are tried here."""
+    assert list(getattr(sweep, name.upper())) == values
+    values = [values[0], values[-1]]
+    monkeypatch.setattr(sweep, name.upper(), values)
+    code, _, err = call(
+        capsys, f'--mode={mode}', f'--workdir={class_run}', '--num_samples=20', f'--num_real={num_real}'
+    )
+    assert code == 0, err
+    root = class_run / mode / '00000004-ema-20-seed0'
+    with open(root / 'scores.csv', encoding='utf-8') as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row[name]) for row in rows] == values
+    assert all(
+        float(row['frechet_distance_digits_classifier']) > 1 and 0 <= float(row['class_agreement']) <= 1
+        for row in rows
+    )
+    if name == 'evaluations':
+        assert all(int(row['mcmc_steps']) * float(row['step_scale']) ** 2 == pytest.approx(2) for row in rows)
+    assert (root / 'scores.png').stat().st_size > 1000 and len(list(root.glob('*.png'))) == 3

@@ -35,58 +35,69 @@ class Architecture:
 
 def variables(architecture, seed):
     """{name below the network: float32 array}, all of them random; no u has converged."""
-    arch, rng, made = architecture, np.random.default_rng(seed), {}
-
-    def add(name, *shape, mean=0.0, scale=0.3):
-        made[name] = (mean + scale * rng.normal(size=shape)).astype(np.float32)
-
-    def affine(path, *shape, spectral_norm=arch.spectral_norm, gain=False):
-        inner = f'{path}/layer' if spectral_norm else path
-        add(f'{path}/w' if spectral_norm else f'{path}/W', *shape, scale=np.prod(shape[:-1]) ** -0.5)
-        add(f'{inner}/b', shape[-1])
-        if gain:
-            add(f'{inner}/g', shape[-1], mean=1.0)
-        if spectral_norm:
-            add(f'{path}/sn_u', 1, shape[-1])
-            made[f'{inner}/W'] = made[f'{path}/w'] / 2  # What is left over of the last forward pass.
-
-    def norm(path, units):
-        if arch.norm:
-            add(f'{path}/norm/gamma', units, mean=1.0)
-            add(f'{path}/norm/beta', units)
-        if arch.norm == 'batch':
-            add(f'{path}/norm/moving_mean', units)
-            add(f'{path}/norm/moving_variance', units, mean=1.0)
-
+    arch, drawn = architecture, _Drawn(architecture, seed)
     ch, size, before = arch.channels, arch.size, arch.channels
-    affine('conv2d_in/conv', 3, 3, 3, ch)
-    affine('temb_dense_0/dense', ch, 4 * ch)
-    affine('temb_dense_1/dense', 4 * ch, 4 * ch)
-    affine('temb_dense_2/dense', 4 * ch, ch * arch.mult[-1], spectral_norm=False)
+    drawn.affine('conv2d_in/conv', 3, 3, 3, ch)
+    drawn.affine('temb_dense_0/dense', ch, 4 * ch)
+    drawn.affine('temb_dense_1/dense', 4 * ch, 4 * ch)
+    drawn.affine('temb_dense_2/dense', 4 * ch, ch * arch.mult[-1], spectral_norm=False)
     for level, mult in enumerate(arch.mult):
         units = ch * mult
         for index in range(arch.blocks):
-            root = f'res_levels/{level}/{index}'
-            norm(f'{root}/normalize_1', before)
-            norm(f'{root}/normalize_2', units)
-            affine(f'{root}/conv2d_1/conv', 3, 3, before, units)
-            affine(f'{root}/conv2d_2/conv', 3, 3, units, units, gain=arch.gain)
-            affine(f'{root}/dense/dense', 4 * ch, units)
-            if before != units:
-                path, window = (
-                    ('conv2d_shortcut/conv', (3, 3)) if arch.conv_shortcut else ('nin_shortcut/nin', ())
-                )
-                affine(f'{root}/{path}', *window, before, units)
+            drawn.block(f'res_levels/{level}/{index}', before, units)
             before = units
             if arch.attention and size == 16:
-                norm(f'attn_s/16/{index}/normalize', units)
-                for name in ('q', 'k', 'v', 'proj_out'):
-                    affine(f'attn_s/16/{index}/nin_{name}/nin', units, units, spectral_norm=False)
+                drawn.attention(f'attn_s/16/{index}', units)
         if level < len(arch.mult) - 1:
             size //= 2
             if arch.conv_downsample:
-                affine(f'downsample_s/{level}/conv2d/conv', 3, 3, units, units)
-    return made
+                drawn.affine(f'downsample_s/{level}/conv2d/conv', 3, 3, units, units)
+    return drawn.made
+
+
+class _Drawn:
+    """The random variables of the layers that were asked for: `made`, {name: float32 array}."""
+
+    def __init__(self, architecture, seed):
+        self.arch, self.rng, self.made = architecture, np.random.default_rng(seed), {}
+
+    def add(self, name, *shape, mean=0.0, scale=0.3):
+        self.made[name] = (mean + scale * self.rng.normal(size=shape)).astype(np.float32)
+
+    def affine(self, path, *shape, spectral_norm=None, gain=False):
+        spectral_norm = self.arch.spectral_norm if spectral_norm is None else spectral_norm
+        inner = f'{path}/layer' if spectral_norm else path
+        self.add(f'{path}/w' if spectral_norm else f'{path}/W', *shape, scale=np.prod(shape[:-1]) ** -0.5)
+        self.add(f'{inner}/b', shape[-1])
+        if gain:
+            self.add(f'{inner}/g', shape[-1], mean=1.0)
+        if spectral_norm:
+            self.add(f'{path}/sn_u', 1, shape[-1])
+            self.made[f'{inner}/W'] = self.made[f'{path}/w'] / 2  # Left over from the last forward pass.
+
+    def norm(self, path, units):
+        if self.arch.norm:
+            self.add(f'{path}/norm/gamma', units, mean=1.0)
+            self.add(f'{path}/norm/beta', units)
+        if self.arch.norm == 'batch':
+            self.add(f'{path}/norm/moving_mean', units)
+            self.add(f'{path}/norm/moving_variance', units, mean=1.0)
+
+    def block(self, root, before, units):
+        self.norm(f'{root}/normalize_1', before)
+        self.norm(f'{root}/normalize_2', units)
+        self.affine(f'{root}/conv2d_1/conv', 3, 3, before, units)
+        self.affine(f'{root}/conv2d_2/conv', 3, 3, units, units, gain=self.arch.gain)
+        self.affine(f'{root}/dense/dense', 4 * self.arch.channels, units)
+        if before != units and self.arch.conv_shortcut:
+            self.affine(f'{root}/conv2d_shortcut/conv', 3, 3, before, units)
+        elif before != units:
+            self.affine(f'{root}/nin_shortcut/nin', before, units)
+
+    def attention(self, root, units):
+        self.norm(f'{root}/normalize', units)
+        for name in ('q', 'k', 'v', 'proj_out'):
+            self.affine(f'{root}/nin_{name}/nin', units, units, spectral_norm=False)
 
 
 def write(prefix, networks, iteration=12345, slots=False):

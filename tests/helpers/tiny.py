@@ -39,13 +39,13 @@ def call(capsys, *arguments):
     return code, *capsys.readouterr()
 
 
-def sampled(capsys, workdir, *arguments):
-    """The images that a command line samples from a run at 16 px in grey, int [n, 16, 16, 1], and the
-    directory where they are."""
+def sampled(capsys, workdir, *arguments, side=16):
+    """The images that a command line samples from a run in grey, int [n, side, side, 1], and the directory
+    where they are."""
     code, out, err = call(capsys, f'--workdir={workdir}', *arguments)
     assert code == 0, err
     directory = pathlib.Path(out.split()[-1])
-    return np.concatenate(list(samples.read(directory, (16, 16, 1)))).astype(int), directory
+    return np.concatenate(list(samples.read(directory, (side, side, 1)))).astype(int), directory
 
 
 def refused(capsys, *arguments, code=2):

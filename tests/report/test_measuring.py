@@ -30,10 +30,10 @@ def stub(config):
 def test_energies_of_diffused_images_have_the_mean_of_a_gaussian():
     """E = m^2 |A x + S eps|^2 / 2, whose mean is m^2 (A^2 |x|^2 + S^2 D) / 2."""
     model = stub(configuration_of(TINY))
-    energies = measuring._energies(model)
+    energies = measuring.energy_function(model)
     levels = np.arange(6)
     images = pipeline.load_images(model.config.data, 'test', 400).astype(float) / 127.5 - 1
-    found = measuring._diffused(model, energies, levels, 'test', 400)
+    found = measuring.diffused_energies(model, energies, levels, 'test', 400)
     squares = np.square(images).sum(axis=(1, 2, 3)).mean()
     schedule = model.schedule
     expected = schedule.m**2 * (schedule.A[:-1] ** 2 * squares + schedule.S[:-1] ** 2 * 256) / 2
@@ -42,15 +42,15 @@ def test_energies_of_diffused_images_have_the_mean_of_a_gaussian():
 
 def test_the_noise_differs_between_splits_and_levels_and_not_between_counts():
     model = stub(configuration_of(TINY))
-    energies = measuring._energies(model)
-    few = measuring._diffused(model, energies, np.array([5]), 'test', 3)
-    many = measuring._diffused(model, energies, np.array([4, 5]), 'test', 20)
+    energies = measuring.energy_function(model)
+    few = measuring.diffused_energies(model, energies, np.array([5]), 'test', 3)
+    many = measuring.diffused_energies(model, energies, np.array([4, 5]), 'test', 20)
     np.testing.assert_allclose(few[0], many[1, :3], rtol=1e-5)
     assert len(np.unique(many[1].round(3))) == 20
 
 
 def test_white_noise_has_the_energy_of_a_gaussian():
-    energies = measuring._energies(stub(configuration_of(TINY)))
+    energies = measuring.energy_function(stub(configuration_of(TINY)))
     x = tf.random.stateless_normal([3, 16, 16, 1], [0, 0])
     np.testing.assert_allclose(energies(x, 6, None), np.square(x).sum((1, 2, 3)) / 2, rtol=1e-6)
 
@@ -62,12 +62,14 @@ def test_white_noise_has_the_energy_of_a_gaussian():
 def test_states_know_their_noise_levels(strided, num_states, expected):
     schedule = diffusion.t1k()
     model = types.SimpleNamespace(schedule=schedule, walk=schedule.strided(strided))
-    assert measuring._indices(model, num_states).tolist() == expected
+    assert measuring.levels_of_states(model, num_states).tolist() == expected
 
 
 def test_points_of_the_two_splits_differ_and_come_from_the_same_set():
     config = configuration_of(['--dataset=toy_two_moons'])
-    (train, _), (held_out, labels) = (measuring._real(config, split, 500) for split in ('train', 'test'))
+    (train, _), (held_out, labels) = (
+        measuring.real_images(config, split, 500) for split in ('train', 'test')
+    )
     assert train.shape == held_out.shape == (500, 1, 1, 2) and not np.isin(train, held_out).any()
     np.testing.assert_allclose(train.std(), held_out.std(), rtol=0.1)
     assert not labels.any()
@@ -76,7 +78,7 @@ def test_points_of_the_two_splits_differ_and_come_from_the_same_set():
 def test_large_states_are_reduced():
     ramp = np.linspace(-1, 1, 256, dtype=np.float32)
     state = np.broadcast_to(ramp[:, None, None], (2, 256, 256, 1))
-    found = measuring._pictures([state, -state])
+    found = measuring.small_pictures([state, -state])
     assert found.shape == (2, 2, 128, 128, 1) and found.dtype == np.uint8
     np.testing.assert_allclose(found[0, 0, :, 0, 0], (ramp[::2] + ramp[1::2] + 2) / 4 * 255, atol=1)
 

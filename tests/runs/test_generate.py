@@ -11,6 +11,7 @@ from PIL import Image
 from drl_tf.runs import checkpoint, samples
 
 SHAPE = (16, 16, 1)
+DRAWN_BEFORE = 'all samples were drawn before'  # A line of stdout.
 
 
 @pytest.fixture
@@ -48,9 +49,9 @@ def test_a_repeated_call_loads_no_model(sample, tmp_path, monkeypatch):
     plain = checkpoint.load_model
     monkeypatch.setattr(checkpoint, 'load_model', lambda *a, **k: loaded.append(a) or plain(*a, **k))
     again = sample(*options)
-    assert not loaded and again[-4:] == first[-4:] and 'all samples were drawn before' in again
+    assert not loaded and again[-4:] == first[-4:] and DRAWN_BEFORE in again
     os.remove(first[-4].split()[-1])
-    assert 'all samples were drawn before' not in sample(*options) and len(loaded) == 1
+    assert DRAWN_BEFORE not in sample(*options) and len(loaded) == 1
     os.remove(next(pathlib.Path(first[-2].split()[-1]).iterdir()))
     sample(*options)
     sample(*options, '--seed=5')
@@ -65,7 +66,7 @@ def test_a_set_of_other_weights_is_not_taken_for_finished(sample, tmp_path, monk
     Image.fromarray(np.zeros([16, 16], np.uint8)).save(path)
     plain = checkpoint.fingerprint
     monkeypatch.setattr(checkpoint, 'fingerprint', lambda *arguments: plain(*arguments)[::-1])
-    assert 'all of it was drawn before' not in sample(*options)
+    assert DRAWN_BEFORE not in sample(*options)
     drawn = np.concatenate(list(samples.read(lines[-1].split()[-1], SHAPE)))
     np.testing.assert_array_equal(np.asarray(Image.open(path)), drawn[0, ..., 0])
 

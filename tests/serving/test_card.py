@@ -53,8 +53,9 @@ def test_the_history_is_that_of_the_step(workdir):
         == json.loads((workdir / 'checkpoints' / '00000004' / 'surroundings.json').read_text())['device']
     )
     assert found['likelihood'] is None
-    (workdir / 'metrics.jsonl').write_text('{"step": 1,\n')
-    assert provenance.history(str(workdir), 4, 'ema')['seconds'] is None
+    for damaged in ('{"step": 1,\n', '[' * 100_000 + '\n'):
+        (workdir / 'metrics.jsonl').write_text(damaged)
+        assert provenance.history(str(workdir), 4, 'ema')['seconds'] is None
 
 
 def test_the_likelihood_of_the_most_annealing_is_taken(workdir):

@@ -1,7 +1,6 @@
 """Presets and `.keras` files: what is loaded, in a process of its own too, gives equal bytes."""
 
 import ctypes
-import itertools
 import json
 import os
 import pathlib
@@ -17,7 +16,7 @@ from helpers.forks import run as run_python
 from helpers.presets import digest
 
 import drl_tf
-from drl_tf.base import files, seal
+from drl_tf.base import seal
 from drl_tf.base.errors import UserError
 
 LOADED = """
@@ -120,17 +119,16 @@ def test_a_preset_is_replaced_whole_or_not_at_all(model, preset, tmp_path, monke
     other = drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 't6')
     if not exchange:
         monkeypatch.setattr(ctypes, 'CDLL', lambda _: types.SimpleNamespace())
+
+    def interrupted(*paths):
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patch:
-        calls = itertools.count()
-        module, name, number = (files, '_exchange', 0) if exchange else (os, 'rename', 1)
-        renamed = getattr(module, name)
-
-        def interrupted(*arguments):
-            if next(calls) == number:
-                raise KeyboardInterrupt
-            return renamed(*arguments)
-
-        patch.setattr(module, name, interrupted)
+        if exchange:
+            patch.setattr(ctypes, 'CDLL', lambda _: types.SimpleNamespace(renameat2=interrupted))
+        else:  # The second rename of three; the third one restores the former preset.
+            renames = iter([os.rename, interrupted, os.rename])
+            patch.setattr(os, 'rename', lambda *paths: next(renames)(*paths))
         with pytest.raises(KeyboardInterrupt):
             other.save_to_preset(directory)
     assert {path.name: path.read_bytes() for path in directory.iterdir()} == former

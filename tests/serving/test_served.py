@@ -114,49 +114,35 @@ def test_malformed_requests_get_a_message_and_the_next_one_an_answer(served):
     assert energy() == first
 
 
+# (signature, its inputs, words of the message)
+BAD_OVER_GRPC = [
+    ('energy', {'images': np.zeros([3, 8, 8, 1], np.float64), 'level': np.zeros(3, np.int32)}, ''),
+    ('energy', {'images': np.zeros([3, 8, 8, 3], np.float32), 'level': np.zeros(3, np.int32)}, 'shape'),
+    (
+        'energy',
+        {'images': np.zeros([21, 8, 8, 1], np.float32), 'level': np.zeros(21, np.int32)},
+        'from 1 to 20',
+    ),
+    (
+        'energy',
+        {'images': np.full([1, 8, 8, 1], 3e38, np.float32), 'level': np.zeros(1, np.int32)},
+        'not finite',
+    ),
+    ('denoise', {'images': np.zeros([1, 8, 8, 1], np.float32), 'level': np.zeros(1, np.int32)}, 'seed'),
+    ('sample', {'seed': np.int32([1, 2]), 'num_samples': np.int32(1), 'more': np.int32(1)}, 'more'),
+]
+
+
 def test_malformed_requests_over_grpc(served):
     good = request_of('energy', inputs(3, ('images', 'level')))
-    bad = [
-        (
-            request_of(
-                'energy', {'images': np.zeros([3, 8, 8, 1], np.float64), 'level': np.int32([0, 0, 0])}
-            ),
-            '',
-        ),
-        (
-            request_of(
-                'energy', {'images': np.zeros([3, 8, 8, 3], np.float32), 'level': np.int32([0, 0, 0])}
-            ),
-            'shape',
-        ),
-        (
-            request_of(
-                'energy', {'images': np.zeros([21, 8, 8, 1], np.float32), 'level': np.zeros(21, np.int32)}
-            ),
-            'from 1 to 20',
-        ),
-        (
-            request_of('energy', {'images': np.full([1, 8, 8, 1], 3e38, np.float32), 'level': np.int32([0])}),
-            'not finite',
-        ),
-        (
-            request_of('denoise', {'images': np.zeros([1, 8, 8, 1], np.float32), 'level': np.int32([0])}),
-            'seed',
-        ),
-        (
-            request_of('sample', {'seed': np.int32([1, 2]), 'num_samples': np.int32(1), 'more': np.int32(1)}),
-            'more',
-        ),
-    ]
     with grpc.insecure_channel(f'localhost:{served[0]}') as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         first = stub.Predict(good, timeout=60).outputs['energy']
-        for request, words in bad:
+        for signature, given, words in BAD_OVER_GRPC:
             with pytest.raises(grpc.RpcError) as error:
-                stub.Predict(request, timeout=60)
-            assert (
-                error.value.code() == grpc.StatusCode.INVALID_ARGUMENT and words in error.value.details()
-            ), error.value
+                stub.Predict(request_of(signature, given), timeout=60)
+            code, details = error.value.code(), error.value.details()
+            assert code == grpc.StatusCode.INVALID_ARGUMENT and words in details, error.value
             assert stub.Predict(good, timeout=60).outputs['energy'] == first
 
 

@@ -63,9 +63,16 @@ def version(small_export):
     return model_server_models.Version(small_export, warm_up=False)
 
 
-def test_a_clean_process_gives_the_numbers_of_this_one(small_export, model, version, tmp_path):
-    """Every signature, of 1 and 17 arrays or of 3 files, through the v1 loader, which answers the warm-up
-    requests first."""
+def entering(model, x, level):
+    """m_t A_t x, or A_0 x where there is no level."""
+    schedule = model.schedule
+    scale = schedule.A[0] if level is None else (schedule.m * schedule.A[:-1])[level][:, None, None, None]
+    return tf.cast(scale, tf.float32) * x
+
+
+def wanted_and_fed(model, version):
+    """For every signature, of 1 and 17 arrays or of 3 files: {'signature count output': value}, as the model
+    itself answers, and {'signature count input': value}."""
     wanted, feeds = {}, {}
     expected = Export(model, 20, log_z=(100.25, 103.5))
     for name, signature in version.signatures.items():
@@ -83,6 +90,12 @@ def test_a_clean_process_gives_the_numbers_of_this_one(small_export, model, vers
                 tensors['images'] = x if as_they_are else entering(model, x, level)
             found = {key: value.numpy() for key, value in function(**tensors).items()}
             wanted |= {f'{name} {count} {key}': value for key, value in found.items()}
+    return wanted, feeds
+
+
+def test_a_clean_process_gives_the_numbers_of_this_one(small_export, model, version, tmp_path):
+    """Every signature through the v1 loader, which answers the warm-up requests first."""
+    wanted, feeds = wanted_and_fed(model, version)
     np.savez(tmp_path / 'in.npz', **feeds)
     tools = ROOT / 'drl_tf' / 'tools'
     done = run('-c', CLEAN, small_export, tmp_path / 'in.npz', tmp_path / 'out.npz', cwd=tools)
@@ -110,13 +123,6 @@ def test_a_clean_process_gives_the_numbers_of_this_one(small_export, model, vers
             value = wanted.pop(key)
             np.testing.assert_allclose(answer, value, rtol=1e-4, atol=1e-4 * np.abs(value).max(), err_msg=key)
     assert not wanted
-
-
-def entering(model, x, level):
-    """m_t A_t x, or A_0 x where there is no level."""
-    schedule = model.schedule
-    scale = schedule.A[0] if level is None else (schedule.m * schedule.A[:-1])[level][:, None, None, None]
-    return tf.cast(scale, tf.float32) * x
 
 
 def test_likelihoods_are_energies_with_log_z(model, version):

@@ -57,66 +57,77 @@ def request(model, size):
     }
 
 
-def expected(model, asked, log_z):
-    """What the model says itself, {signature: {output: value}}; of files the pixels."""
-    core, schedule = model.model, model.model.schedule
-    level, seed, size = tf.constant(asked['level']), tf.constant(asked['seed']), int(asked['num_samples'])
-    terms = guided(tf.constant(asked['labels'] + 1), 0.5) if model.num_classes else None
+class Expected:
+    """What the model says itself: outputs of the signatures, {output: value}."""
 
-    def energy(y, terms=UNCONDITIONAL):
-        log_density = core.density_at(level, terms=terms)(y)
-        return {
-            'energy': -log_density,
-            'network_output': log_density / tf.gather(tf.constant(core.precision, tf.float32), level),
-        }
+    def __init__(self, model, asked, log_z):
+        self.model, self.asked, self.log_z = model.model, asked, log_z
+        self.level, self.seed = tf.constant(asked['level']), tf.constant(asked['seed'])
+        self.size = int(asked['num_samples'])
+        self.terms = guided(tf.constant(asked['labels'] + 1), 0.5) if model.num_classes else None
 
-    def sample(terms=UNCONDITIONAL):
-        return {'images': pictures.kept(core.sample(size, seed, terms=terms)[-1].numpy())}
+    def energy(self, y, terms=UNCONDITIONAL):
+        log_density = self.model.density_at(self.level, terms=terms)(y)
+        precision = tf.gather(tf.constant(self.model.precision, tf.float32), self.level)
+        return {'energy': -log_density, 'network_output': log_density / precision}
 
-    def denoise(x):
-        return {'images': core.denoise(x, level, seed).numpy()}
+    def sample(self, terms=UNCONDITIONAL):
+        return {'images': pictures.kept(self.model.sample(self.size, self.seed, terms=terms)[-1].numpy())}
+
+    def denoise(self, x):
+        return {'images': self.model.denoise(x, self.level, self.seed).numpy()}
 
     @tf.function
-    def filled(images):
-        return changes.inpaint(core, images, asked['missing'], seed, 'ema', None)['images']
+    def filled(self, images):
+        return changes.inpaint(self.model, images, self.asked['missing'], self.seed, 'ema', None)['images']
 
-    def inpaint(images):
-        return {'images': filled(tf.constant(images)).numpy()}
+    def inpaint(self, images):
+        return {'images': self.filled(tf.constant(images)).numpy()}
 
-    found = {'sample': sample(), 'energy': energy(asked['images']), 'denoise': denoise(asked['images'])}
-    found['serving_default'] = found['sample']
-    if terms:
-        found |= {'sample_class': sample(terms), 'energy_class': energy(asked['images'], terms)}
+    def interpolate(self):
+        places = self.asked['between'], self.asked['position']
+        return {'images': changes.interpolate(self.model, self.seed, *places, 'ema', None)['images'].numpy()}
 
-    def log_likelihood(x_0):
-        m_0 = schedule.m[0]
-        log_density = core.density_at(tf.zeros([size], tf.int32))(np.float32(m_0 * x_0)).numpy()
+    def log_likelihood(self, x_0):
+        m_0 = self.model.schedule.m[0]
+        log_density = self.model.density_at(tf.zeros([self.size], tf.int32))(np.float32(m_0 * x_0)).numpy()
         log_density += np.log(m_0) * x_0[0].size
-        return {'low': log_density - max(log_z), 'high': log_density - min(log_z)}
+        return {'low': log_density - max(self.log_z), 'high': log_density - min(self.log_z)}
 
-    if log_z:
-        found['log_likelihood'] = log_likelihood(asked['images'])
-    if len(asked['images_bytes']):
-        x = (
-            np.stack([tf.io.decode_png(file).numpy() for file in asked['images_bytes']]) / np.float32(127.5)
-            - 1
-        )
-        y = at(schedule.m * schedule.A[:-1], level) * x
-        found |= {'sample_bytes': found['sample'], 'energy_bytes': energy(y)}
-        if log_z:
-            found['log_likelihood_bytes'] = log_likelihood(schedule.A[0] * x)
-        found['denoise_bytes'] = {'images': pixels.to_uint8(denoise(x)['images'])}
-        found['inpaint'] = inpaint(asked['images'])
-        found['inpaint_bytes'] = {'images': pixels.to_uint8(inpaint(x.astype(np.float32))['images'])}
-        found['interpolate'] = {
-            'images': changes.interpolate(core, seed, asked['between'], asked['position'], 'ema', None)[
-                'images'
-            ].numpy()
-        }
-        found['interpolate_bytes'] = found['interpolate']
-        if terms:
-            found |= {'sample_class_bytes': found['sample_class'], 'energy_class_bytes': energy(y, terms)}
-    return found
+    def of_arrays(self):
+        """{signature: {output: value}} of the signatures that take arrays."""
+        images = self.asked['images']
+        found = {'sample': self.sample(), 'energy': self.energy(images), 'denoise': self.denoise(images)}
+        found['serving_default'] = found['sample']
+        if self.terms:
+            found['sample_class'] = self.sample(self.terms)
+            found['energy_class'] = self.energy(images, self.terms)
+        if self.log_z:
+            found['log_likelihood'] = self.log_likelihood(images)
+        if len(self.asked['images_bytes']):
+            found |= {'inpaint': self.inpaint(images), 'interpolate': self.interpolate()}
+        return found
+
+    def of_files(self, found):
+        """{signature: {output: value}} of those that take or give files, with the pixels of files.
+
+        `found` is what `of_arrays` returns: signatures that take no images draw the same with files.
+        """
+        schedule, files = self.model.schedule, self.asked['images_bytes']
+        if not len(files):
+            return {}
+        x = np.stack([tf.io.decode_png(file).numpy() for file in files]) / np.float32(127.5) - 1
+        y = at(schedule.m * schedule.A[:-1], self.level) * x
+        same = ('sample', 'sample_class', 'interpolate')
+        more = {f'{name}_bytes': found[name] for name in same if name in found}
+        more['energy_bytes'] = self.energy(y)
+        more['denoise_bytes'] = {'images': pixels.to_uint8(self.denoise(x)['images'])}
+        more['inpaint_bytes'] = {'images': pixels.to_uint8(self.inpaint(x.astype(np.float32))['images'])}
+        if self.terms:
+            more['energy_class_bytes'] = self.energy(y, self.terms)
+        if self.log_z:
+            more['log_likelihood_bytes'] = self.log_likelihood(schedule.A[0] * x)
+        return more
 
 
 def assert_alike(answer, value, scale, key):
@@ -139,47 +150,49 @@ def assert_scores(answers, asked, model, size):
                 np.testing.assert_allclose(answers[key], value, rtol=1e-3, atol=1e-4 * np.abs(value).max())
 
 
+def answered(version, requests, directory):
+    """{'size/signature/output': answer} of a process that loads the exported version."""
+    given, found = directory / 'requests.npz', directory / 'answers.npz'
+    np.savez(given, **{f'{size}/{key}': value for size in SIZES for key, value in requests[size].items()})
+    done = run('-I', '-c', ANSWER, version, given, found, *map(str, SIZES))
+    assert done.returncode == 0, done.stderr
+    return dict(np.load(found))
+
+
+def compare(key, answer, value, scale=None):
+    """An output of a signature and what it should be; for an energy, `scale` is that of `assert_alike`."""
+    if answer.dtype.kind == 'S':
+        answer = np.stack([tf.io.decode_png(file).numpy() for file in answer])
+    assert answer.shape == value.shape, key
+    answer, value = answer.astype(float), np.asarray(value, float)
+    if key.split('/')[-1].startswith('images'):  # Chains carry rounding on: seldom by more than a grey level.
+        apart = np.abs(answer - value) / (1 if np.ptp(value) > 10 else 2 / 255)
+        assert np.mean(apart > 1) < 0.01 and apart.max() < 10, (key, apart.max())
+    else:
+        assert_alike(answer, value, 1 if scale is None else scale, key)
+
+
 @pytest.mark.parametrize('name', exported.names())
 def test_every_signature_in_a_clean_process(name, tmp_path):
-    model = drl_tf.EnergyModel.from_preset(name)
+    model, version = drl_tf.EnergyModel.from_preset(name), pathlib.Path(exported.find(name))
+    log_z = json.loads((version / exported.DESCRIPTION).read_text()).get('log_z')
     requests = {size: request(model, size) for size in SIZES}
-    np.savez(
-        tmp_path / 'requests.npz',
-        **{f'{size}/{key}': value for size in SIZES for key, value in requests[size].items()},
-    )
-    done = run(
-        '-I',
-        '-c',
-        ANSWER,
-        exported.find(name),
-        tmp_path / 'requests.npz',
-        tmp_path / 'answers.npz',
-        *map(str, SIZES),
-    )
-    assert done.returncode == 0, done.stderr
-    log_z = json.loads((pathlib.Path(exported.find(name)) / exported.DESCRIPTION).read_text()).get('log_z')
-    answers, compared = np.load(tmp_path / 'answers.npz'), set()
+    answers, compared = answered(version, requests, tmp_path), set()
     for size in SIZES:
+        asked = requests[size]
         if f'{size}/score/energy' in answers:
-            assert_scores(answers, requests[size], model, size)
+            assert_scores(answers, asked, model, size)
             compared |= {key for key in answers if key.split('/')[1] in ('score', 'score_bytes')}
-        for signature, outputs in expected(model, requests[size], log_z).items():
+        expected = Expected(model, asked, log_z)
+        found = expected.of_arrays()
+        for signature, outputs in {**found, **expected.of_files(found)}.items():
             for output, value in outputs.items():
                 key = f'{size}/{signature}/{output}'
                 key = key if key in answers else f'{key}_bytes'
-                answer = answers[key]
+                level = {'energy': asked['level'], 'low': 0, 'high': 0}.get(output)
+                compare(key, answers[key], value, None if level is None else model.model.precision[level])
+                assert len(answers[key]) == size
                 compared.add(key)
-                if answer.dtype.kind == 'S':
-                    answer = np.stack([tf.io.decode_png(file).numpy() for file in answer])
-                assert answer.shape == value.shape and len(answer) == size, key
-                answer, value = answer.astype(float), np.asarray(value, float)
-                if 'images' in output:  # Chains carry rounding on: seldom by more than a grey level.
-                    apart = np.abs(answer - value) / (1 if np.ptp(value) > 10 else 2 / 255)
-                    assert np.mean(apart > 1) < 0.01 and apart.max() < 10, (key, apart.max())
-                else:
-                    level = {'energy': requests[size]['level'], 'low': 0, 'high': 0}.get(output)
-                    scale = 1 if level is None else model.model.precision[level]
-                    assert_alike(answer, value, scale, key)
     assert compared == set(answers)
 
 

@@ -10,7 +10,7 @@ from drl_tf.data import pipeline
 from drl_tf.experiments import ranking
 from drl_tf.runs import exported
 
-COUNT = 500
+COUNT = 1000
 
 
 @pytest.fixture(scope='module')
@@ -43,7 +43,7 @@ def test_digits_are_denser_than_other_images(by_density):
     """But for letters, and a black image, which is denser than any digit; a blurred digit is nearly one."""
     found = dict(by_density)
     assert found.pop('black') == 0 and found.pop('letters') > 0.5 and found.pop('blurred') >= 0.95
-    assert min(found.values()) >= 0.975, found
+    assert min(found.values()) >= 0.98, found
 
 
 def test_typicality_finds_what_is_too_likely(model, digits, others):

@@ -19,7 +19,7 @@ OPTIONS = [
 
 def draw(directory, count):
     """Writes pictures of random colours, `count` in all."""
-    indexed._splits.cache_clear()
+    indexed.forget()
     directory.mkdir(exist_ok=True)
     for index in range(count):
         colour = tuple(np.random.default_rng(index).integers(0, 256, 3).tolist())

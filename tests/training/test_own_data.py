@@ -24,7 +24,7 @@ KINDS = pytest.mark.parametrize('kind', own_data.KINDS)
 
 @pytest.fixture(autouse=True)
 def fresh():
-    indexed._splits.cache_clear()
+    indexed.forget()
 
 
 def of(options):
@@ -76,7 +76,7 @@ def test_each_kind_is_streamed_if_it_is_larger_than_memory(tmp_path, monkeypatch
     data = of(own_data.write(kind, tmp_path))
     in_memory = drawn(data, 23)
     held_out = levels(pipeline.load_images(data, 'test'))
-    indexed._splits.cache_clear()
+    indexed.forget()
     monkeypatch.setattr(images, 'MAX_BYTES_IN_MEMORY', 1)
     numbers, labels = drawn(data, 23)
     if kind in ('tfds', 'tfrecords'):  # By strands, each in an order of its own.
@@ -122,8 +122,8 @@ def test_each_kind_trains_is_interrupted_and_resumes_to_the_bit(tmp_path, capsys
         stop_at(patch, 3)
         code, _, err = call(capsys, *command, f'--workdir={parts}')
     assert code == 128 + signal.SIGTERM and 'SIGTERM came: saved at step 3' in err
-    indexed._splits.cache_clear()
-    tfds_pictures._found.clear()
+    indexed.forget()
+    tfds_pictures.forget()
     code, out, err = call(capsys, *command, f'--workdir={parts}')
     assert code == 0 and 'resuming at step 3' in out, err
     losses, samples = run_digest(capsys, whole)
@@ -164,7 +164,7 @@ def test_a_run_refuses_data_with_other_classes(tmp_path, capsys):
     extra = tmp_path / 'pictures' / 'cat' / 'a.png'
     extra.parent.mkdir()
     extra.write_bytes(own_data.png(1))
-    indexed._splits.cache_clear()
+    indexed.forget()
     error = refused(capsys, f'--workdir={tmp_path}/w', '--train_steps=4')
     assert 'has 3 classes, and --num_classes=2' in error
     (tmp_path / 'pictures').rename(tmp_path / 'away')

@@ -200,6 +200,9 @@ def test_restart_moves_nothing_but_a_run(capsys, tiny_run, tmp_path):
     assert 'holds no exported model: give the folder that --mode=export printed, or give a run' in refused(
         capsys, *TINY, *arguments, f'--init_from={tmp_path}/notes'
     )
+    shutil.copytree(tiny_run, tmp_path / 'untrained', ignore=shutil.ignore_patterns('checkpoints'))
+    untrained = f'--init_from={tmp_path}/untrained'
+    assert f'{untrained} holds no checkpoint' in refused(capsys, *TINY, *arguments, untrained)
     assert (tmp_path / 'w' / 'checkpoints' / '00000032').is_dir() and not (tmp_path / 'w.1').exists()
 
 

@@ -14,6 +14,7 @@ import tensorflow as tf
 from drl_tf.config.config import Config
 from drl_tf.core import batch_parts
 from drl_tf.core.langevin import value_gradient
+from drl_tf.core.weights import Weights
 from drl_tf.data import pipeline
 from drl_tf.planning.flops import cost
 from drl_tf.runs.run_directory import Run
@@ -156,7 +157,7 @@ class Subject:
 
         @tf.function(autograph=False)
         def gradient(y: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
-            return value_gradient(model.density_at(level, 'raw', ((None, 1.0),)), y)
+            return value_gradient(model.density_at(level, Weights.RAW, ((None, 1.0),)), y)
 
         images = tf.zeros([count, *self.config.image_shape])
         return self.num_parts * convolutions.of_graph(gradient, images, tf.zeros([count], tf.int32))
@@ -278,7 +279,7 @@ class _Fit:
     def __init__(self, model: Any, batches: Iterator[Any], workdir: str) -> None:
         config = model.config
         end = StopAtEnd(0, config.training.train_steps, TimeLimit(0), Signals(), _LOOK_EVERY)
-        task = Task(config, workdir, Run(workdir), Page(workdir), None, 'ema')
+        task = Task(config, workdir, Run(workdir), Page(workdir), None, Weights.EMA)
         actions: Sequence[Any] = callbacks.in_order(model, task, 0, end, (Stopwatch(), _LOOK_EVERY))
         self.model = model
         self.batches = batches

@@ -115,8 +115,9 @@ def counted(batches, limit):
         yield batch
 
 
-def test_a_pass_that_was_interrupted_goes_on(tmp_path, images, monkeypatch):
-    """No image is run twice, and what comes out is the same to the last bit."""
+@pytest.fixture
+def counting(monkeypatch):
+    """An extractor of which every batch is saved at once, and the numbers of images that it has seen."""
     monkeypatch.setattr(statistics, 'SAVE_SECONDS', 0)
     monkeypatch.setattr(statistics, 'SAVE_TIMES', 0)
     seen = []
@@ -126,11 +127,12 @@ def test_a_pass_that_was_interrupted_goes_on(tmp_path, images, monkeypatch):
         features = images.reshape(len(images), -1).astype(np.float32)
         return features, -features
 
-    extractor, batches, part = (
-        dataclasses.replace(PLAIN, run=run),
-        np.split(images, 10),
-        tmp_path / 'part.npz',
-    )
+    return dataclasses.replace(PLAIN, run=run), seen
+
+
+def test_a_pass_that_was_interrupted_goes_on(tmp_path, images, counting):
+    """No image is run twice, and what comes out is the same to the last bit."""
+    (extractor, seen), batches, part = counting, np.split(images, 10), tmp_path / 'part.npz'
     whole, logits = statistics.summarise(extractor, batches, 'pictures', 12, classify=True)
     with pytest.raises(KeyboardInterrupt):
         statistics.summarise(extractor, counted(batches, 4), 'pictures', 12, classify=True, part=part)
@@ -140,27 +142,26 @@ def test_a_pass_that_was_interrupted_goes_on(tmp_path, images, monkeypatch):
     np.testing.assert_array_equal(logits_again, logits)
     for field in dataclasses.fields(whole):
         np.testing.assert_array_equal(getattr(again, field.name), getattr(whole, field.name))
-    for change, count in [
-        (dict(images='others'), 50),
-        (dict(images='pictures'), 50),
-        (dict(images='pictures'), 0),
-    ]:
+
+
+def test_a_pass_begins_anew_for_other_images(tmp_path, images, counting):
+    """And where the file of its part is damaged."""
+    (extractor, seen), batches, part = counting, np.split(images, 10), tmp_path / 'part.npz'
+
+    def summarised(batches, name, count):
         seen.clear()
-        statistics.summarise(extractor, batches, keep=12, part=part, **change)
+        found, _ = statistics.summarise(extractor, batches, name, 12, part=part)
         assert sum(seen) == count
+        return found
+
+    for name, count in [('pictures', 50), ('others', 50), ('pictures', 50), ('pictures', 0)]:
+        whole = summarised(batches, name, count)
     changed = [images[:5] ^ 1, *batches[1:]]
     with pytest.raises(UserError, match=f'{part} is of other images than there are now'):
-        statistics.summarise(extractor, changed, 'pictures', 12, part=part)
-    seen.clear()
-    assert (
-        statistics.summarise(extractor, changed, 'pictures', 12, part=part)[0].fingerprint
-        != whole.fingerprint
-        and sum(seen) == 50
-    )
+        summarised(changed, 'pictures', 0)
+    assert summarised(changed, 'pictures', 50).fingerprint != whole.fingerprint
     part.write_bytes(part.read_bytes()[:-9])
-    seen.clear()
-    statistics.summarise(extractor, batches, 'pictures', 12, part=part)
-    assert sum(seen) == 50
+    summarised(batches, 'pictures', 50)
 
 
 def test_memory_does_not_grow_with_the_images(images):

@@ -1,14 +1,10 @@
-"""Several steps in one call are the steps that they are one at a time, on one device and on two, also where
-they are interrupted."""
+"""Several steps in one call are the steps that they are one at a time, also where they are interrupted."""
 
 import json
 import shutil
 import signal
 
-import numpy as np
 import pytest
-from helpers.forks import run
-from helpers.small_models import moved
 from helpers.tiny import call, refused
 
 from drl_tf.base.errors import UserError
@@ -76,24 +72,3 @@ def test_a_preset_takes_fewer_steps_per_call_where_more_do_not_divide(tmp_path):
     goes_on = [f'--workdir={tmp_path}', '--mode=sample']
     assert configuration_of([*goes_on]).training.steps_per_execution == 5
     assert configuration_of([*goes_on, '--log_every=9']).training.steps_per_execution == 1
-
-
-TWO_REPLICAS = """
-import json, sys
-import tensorflow as tf
-sys.path.insert(0, 'tests')
-cpu = tf.config.list_physical_devices('CPU')[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from helpers.forks import run
-from helpers.small_models import moved
-with tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1']).scope():
-    print(json.dumps(moved(3, microbatches=2, remat=True, norm='instance').tolist()))
-"""
-
-
-@pytest.mark.slow
-def test_two_replicas():
-    done = run('-c', TWO_REPLICAS)
-    assert done.returncode == 0, done.stderr
-    several = json.loads(done.stdout.splitlines()[-1])
-    np.testing.assert_allclose(several, moved(1, norm='instance'), atol=2e-5)
