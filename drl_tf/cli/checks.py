@@ -14,7 +14,7 @@ from drl_tf.config import config as configuration
 from drl_tf.config.config import Config
 from drl_tf.config.option_fields import text
 from drl_tf.experiments import ablation_rows
-from drl_tf.runs import workdirs
+from drl_tf.runs import exported, workdirs
 
 _OF_IMAGES = ('prepare', 'stats', 'likelihood', 'score', 'ood', *SCORED)
 _LOCAL = (
@@ -219,7 +219,6 @@ def _check_energies(command: Command, config: Config) -> None:
 def _check_inputs(command: Command, config: Config, workdir: str) -> None:
     """Raises UserError if a path that a mode reads is missing, or if the user's own data are broken."""
     from drl_tf.data import dataset_table, facts
-    from drl_tf.runs import exported
 
     data = config.data
     stats_file = config.evaluation.stats_file

@@ -50,4 +50,4 @@ def _check_statistics(stats_file: str) -> None:
     if stats_file:
         check_writable(os.path.dirname(stats_file), '--stats_file')
     else:
-        check_writable(STATISTICS)
+        check_writable(STATISTICS, 'the default of --stats_file')

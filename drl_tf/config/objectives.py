@@ -103,8 +103,8 @@ def _check_second_derivatives(options: Training, network: Network) -> None:
     """Raises UserError if the network lacks the second derivatives that score matching needs."""
     if network.act == 'lrelu' and network.network == 'resnet':
         raise UserError(
-            f'--objective={options.objective} needs --act=swish: it gives no gradient to the biases of '
-            'lrelu, whose second derivative is zero'
+            f'--objective={options.objective} needs --act=swish: the second derivative of lrelu is '
+            'zero, so that its biases would get no gradient'
         )
     if options.remat:
         raise UserError(

@@ -9,7 +9,7 @@ class Weights(enum.StrEnum):
     """Which weights of a model to use: moving averages ('ema') or the weights as trained ('raw').
 
     Averages are the default in sampling and scoring; training updates the raw weights. The methods of
-    `EnergyModel` also take the strings 'ema' and 'raw'.
+    `core.energy_model.EnergyModel` also take the strings 'ema' and 'raw'.
 
     Example:
       Weights('ema').of(model.ema_network, model.network)

@@ -45,14 +45,13 @@ def prepare(data: config.Data, directory: str) -> dict[str, str]:
     aside = f'{directory.rstrip(os.sep)}.part'
     with _fresh(aside):
         try:
-            path = _store(data, aside)
+            os.rename(_store(data, aside), directory)
         except UserError:
             raise
         except Exception as error:  # Disks and the library raise errors of many kinds.
             raise UserError(
                 f'--output_dir={directory} could not be written ({one_line(error)}): fix that and run again'
             ) from error
-        os.rename(path, directory)
     classes = f', {data.num_classes} classes' if data.num_classes else ''
     height, width, channels = data.image_shape
     return {

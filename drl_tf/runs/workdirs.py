@@ -26,6 +26,8 @@ def holds_run(workdir: str) -> bool:
 def check_no_run(workdir: str, purpose: str) -> None:
     """Checks that a directory holds no run, so that a new one can begin there.
 
+    An empty folder of checkpoints is no run: a first checkpoint that could not be written leaves it.
+
     Args:
       workdir: the directory; it may be missing.
       purpose: the option that begins the new run, such as '--official_checkpoint=x', for the message.
@@ -33,5 +35,5 @@ def check_no_run(workdir: str, purpose: str) -> None:
     Raises:
       UserError: the directory holds a run.
     """
-    if holds_run(workdir):
+    if configuration.exists(workdir) or steps(workdir):
         raise UserError(f'--workdir={workdir} holds a run: give another for {purpose}')

@@ -180,7 +180,7 @@ def _steps(config: Config, step: int, weights: Weights, known: Mapping[str, Any]
     """Returns the lines on training steps: all steps, steps since the import, or steps of `fit`."""
     options = config.training
     fitted = known['fitted_steps']
-    used = weights.of(f'averaged, decay {options.ema_decay}', 'raw')
+    used = Weights(weights).of(f'averaged, decay {options.ema_decay}', 'raw')
     if fitted:
         return [
             f'- Weights: {used}, of step {step:,}; `EnergyModel.fit` took the last {fitted:,} steps in '

@@ -147,7 +147,7 @@ def _take_weights(model: RecoveryLikelihood, init_from: str, weights: Weights) -
     source, step = checkpoint.load_model(init_from, other)
     for mine, theirs in zip(model.averages, source.averages, strict=True):
         for network in mine:
-            network.set_weights(weights.of(*theirs).get_weights())
+            network.set_weights(Weights(weights).of(*theirs).get_weights())
     print(f'starting from the {weights} weights of {init_from} at step {step}')
 
 

@@ -144,10 +144,10 @@ def canvas(page, shows):
     ended.
     """
     page.wait_for("(document.querySelector('#editor canvas') || {}).offsetWidth > 100")
-    progress = "document.querySelectorAll('#editor .wrap')"
+    hidden = "document.querySelectorAll('#editor .wrap').forEach(each => each.style.visibility = 'hidden')"
     end = time.monotonic() + 60
     while True:
-        page.value(f"{progress}.forEach(each => each.style.visibility = 'hidden')")
+        page.value(hidden)
         if shows(seen := page.seen('#editor canvas')):
             return seen
         assert time.monotonic() < end, 'the canvas does not show it within a minute'

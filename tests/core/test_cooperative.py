@@ -107,8 +107,8 @@ class GaussianData:
 def test_initializer_alone_learns_the_analytic_proposal(data_share):
     """On Gaussian data g becomes the mean of y_t given x_{t+1}, which is linear in x_{t+1}.
 
-    The data teach it that, with the noise shared or not, and so do chains that end at exact draws of y_t
-    given x_{t+1}.
+    The data teach it that, with the noise shared or not. So do chains that end at exact draws of y_t given
+    x_{t+1}, with noise of its own.
     """
     data = GaussianData()
     options = dict(initializer_attention=False, initializer_dropout=0.0, clip_norm=0.0)

@@ -1,13 +1,16 @@
 """Processes that are measured: their memory, their failures, and how their steps slow down."""
 
 import json
+import pathlib
 
 import pytest
 from helpers.tiny import TINY
 
 from drl_tf.base.errors import UserError
+from drl_tf.cli import parsing
 from drl_tf.tools.bench import __main__ as bench
 from drl_tf.tools.bench import processes
+from drl_tf.tools.bench.settings import Settings
 
 
 def test_the_memory_is_that_of_the_process_alone():
@@ -34,6 +37,36 @@ def test_slowdown_compares_the_last_tenth_with_the_second():
     assert processes.slowdown(slower) == 2
     compiling = [50 * (step > 0) + step for step in steady]
     assert processes.slowdown(compiling) == 1
+
+
+def test_memory_is_compared_along_chain_steps_and_levels(monkeypatch):
+    """Each axis changes its option alone, from that of the base on; the base is measured once."""
+    asked = []
+
+    def ended(words):
+        asked.append(words)
+        marks, config = (
+            words[2],
+            parsing.configuration_of([word for word in words[3:] if 'workdir' not in word]),
+        )
+        pathlib.Path(marks).write_text('[1.0]')
+        steps, levels = max(config.steps_by_level), config.diffusion.num_levels
+        return processes.Ended(begin=0, seconds=1, peak_bytes=1000 * (10 + steps + 3 * levels), out='')
+
+    monkeypatch.setattr(processes, 'ended', ended)
+    base = ' '.join([*TINY, '--num_levels=2', '--mcmc_steps=4'])
+    lines = list(processes.memory_lines(Settings((base,), base, (), 1, 1, 4, (1, 8), '')))
+    found = {line['name'].removeprefix(base): line.get('peak_bytes', line.get('ratio')) for line in lines}
+    assert found == {
+        '': 20_000,
+        ' --mcmc_steps=4': 20_000,
+        ' --mcmc_steps=32': 48_000,
+        ' --num_levels=2': 20_000,
+        ' --num_levels=16': 62_000,
+        ', growth with K': 2.4,
+        ', growth with T': 3.1,
+    }
+    assert len(asked) == 3
 
 
 @pytest.mark.slow
