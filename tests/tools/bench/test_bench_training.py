@@ -71,13 +71,13 @@ def test_small_form(tmp_path, capsys):
     options = ' '.join(SMALL).replace('--recipe=t6', '').replace('--precision=float32', '')
     presets = {
         'preconditioned': f'{options} --recipe=preconditioned --mcmc_steps=0',
-        'cdrl': f'{options} --recipe=cdrl --initializer_channels=8 --mcmc_steps=20',
+        't6': f'{options} --recipe=t6 --mcmc_steps=20',
     }
-    preconditioned, cdrl = (f'--preset={words}' for words in presets.values())
+    preconditioned, t6 = (f'--preset={words}' for words in presets.values())
     command = ['training', '--rounds=5', f'--directory={tmp_path}']
     assert bench.main([*command, preconditioned]) == 0
     assert capsys.readouterr().out.count('| training | ') == 1
-    done = forks.run('-m', 'drl_tf.tools.bench', *command, cdrl, '--precisions=float32', '--cpu_split')
+    done = forks.run('-m', 'drl_tf.tools.bench', *command, t6, '--precisions=float32', '--cpu_split')
     assert done.returncode == 0, done.stderr
     machine, *lines = [json.loads(line) for line in (tmp_path / 'bench.jsonl').read_text().splitlines()]
     assert machine['part'] == 'machine' and machine['cores'] >= 1
@@ -90,8 +90,8 @@ def test_small_form(tmp_path, capsys):
         line = measured[name]
         spreads = {name: value for name, value in line.items() if isinstance(value, dict)}
         median = {name: value['median'] for name, value in spreads.items() if 'median' in value}
-        assert ('chain' in median) == (recipe == 'cdrl')
+        assert ('chain' in median) == (recipe == 't6')
         assert 0 < median['update'] < median['step'] and median['input'] > 0
         assert 0.02 < median['pass_utilisation'] < 50 and line['images_per_s'] > 0
-        if recipe == 'cdrl':  # 20 gradients of the energy against the one of the loss.
+        if recipe == 't6':  # 20 gradients of the energy against the one of the loss.
             assert median['chain'] > median['pass'] and 0.02 < median['chain_utilisation'] < 20
