@@ -34,6 +34,7 @@ PRESETS = (
     '--dataset=cifar10 --recipe=preconditioned',
     '--dataset=imagenet32 --recipe=t6',
     '--dataset=imagenet32 --recipe=cdrl',
+    '--dataset=imagenet32 --recipe=preconditioned',
     '--dataset=celeb_a',
     '--dataset=celeb_a --recipe=preconditioned',
     '--dataset=lsun_church',
