@@ -26,9 +26,9 @@ PIP = ('-m', 'pip', '--disable-pip-version-check')
 
 
 def needed(requirements, extras=('',), found=None):
-    """{(name, *extras): distribution} of what requirements need, and of what that needs, in turn.
+    """All distributions that requirements need, directly or through others: {(name, *extras): distribution}.
 
-    Each must be here, in a version that is asked for.
+    A distribution that is missing, or whose version does not fit, is an error.
     """
     found = {} if found is None else found
     for requirement in map(Requirement, requirements):

@@ -175,8 +175,9 @@ def _inpaint(app: parts.App) -> None:
         hole = uploads.missing(model.image_shape, kind, painted, seed)
         return showing.sheet(actions.inpaint(model, found, hole, choice, progress))
 
-    app.run([upload.upload, invert.input], uploaded, [upload, invert], [editor, image])
-    app.run(another.click, draw_another, [label, drawn], [editor, image, drawn])
+    # On the editor, Gradio leaves the progress after the work has ended, so that nobody can paint.
+    app.run([upload.upload, invert.input], uploaded, [upload, invert], [editor, image], picture)
+    app.run(another.click, draw_another, [label, drawn], [editor, image, drawn], picture)
     app.run(button.click, inpaint, [image, editor, kind, label, guidance, seed, num], [picture])
 
 

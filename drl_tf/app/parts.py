@@ -49,6 +49,7 @@ class App:
         function: Callable,
         inputs: Sequence[Any],
         outputs: Sequence[Any],
+        progress_on: gr.components.Component | None = None,
     ) -> None:
         """Makes a button or other component call `function` and show its results.
 
@@ -60,6 +61,7 @@ class App:
             work. `function` returns the value of the output; of several outputs, a tuple of their values.
           inputs: components whose values `function` gets.
           outputs: components that show the values that `function` returns.
+          progress_on: component that shows the progress; None: the outputs.
         """
 
         def handler(
@@ -82,7 +84,8 @@ class App:
 
         triggers = [trigger] if callable(trigger) else list(trigger)
         options = {'concurrency_id': 'model', 'concurrency_limit': 1, 'api_visibility': 'private'}
-        self.cancels(gr.on(triggers, handler, set(inputs), list(outputs), **options))
+        components = set(inputs), list(outputs)
+        self.cancels(gr.on(triggers, handler, *components, show_progress_on=progress_on, **options))
 
     @contextlib.contextmanager
     def stoppable(self, request: gr.Request) -> Iterator[threading.Event]:

@@ -138,25 +138,30 @@ def test_stop_ends_the_work_before_its_next_part(page, monkeypatch, name, pictur
 
 
 def canvas(page, shows):
-    """Waits until what the canvas for painting shows, uint8 [h, w, 3], passes a check; returns it.
-
-    It looks below the progress of the work: Gradio sometimes leaves it over the canvas after the work has
-    ended.
-    """
+    """Waits until what the canvas for painting shows, uint8 [h, w, 3], passes a check; returns it."""
     page.wait_for("(document.querySelector('#editor canvas') || {}).offsetWidth > 100")
-    hidden = "document.querySelectorAll('#editor .wrap').forEach(each => each.style.visibility = 'hidden')"
     end = time.monotonic() + 60
-    while True:
-        page.value(hidden)
-        if shows(seen := page.seen('#editor canvas')):
-            return seen
+    while not shows(seen := page.seen('#editor canvas')):
         assert time.monotonic() < end, 'the canvas does not show it within a minute'
         time.sleep(0.1)
+    return seen
 
 
 def an_image(seen):
     """Whether a canvas shows an image of a digit, most of which is black; an empty canvas is white."""
     return (seen.max(axis=-1) < 30).mean() > 0.2
+
+
+def is_red(seen):
+    """Which pixels of a canvas are painted."""
+    return np.ptp(seen, axis=-1) > 200
+
+
+def paint(page):
+    """Paints a line across the middle of the canvas, and waits until it shows."""
+    x, y, width, height = page.box('#editor canvas')
+    page.drag((x + 0.3 * width, y + height / 2), (x + 0.7 * width, y + height / 2))
+    canvas(page, lambda seen: is_red(seen).mean() > 0.05)
 
 
 def cells_of(picture, rows=2, columns=2):
@@ -174,14 +179,15 @@ def test_it_inpaints_what_is_painted(page):
     canvas(page, an_image)
     click(page, 'Inpaint')
     said(page, 'nothing is painted')
-    x, y, width, height = page.box('#editor canvas')
-    page.drag((x + 0.3 * width, y + height / 2), (x + 0.7 * width, y + height / 2))
-    canvas(page, lambda seen: (np.ptp(seen, axis=-1) > 200).mean() > 0.05)  # The paint is red.
+    paint(page)
     results = cells_of(made(page, 'Inpaint', 'inpainted'))
     changes = np.std(results, axis=0).max(axis=-1)
     rows = np.flatnonzero(changes.max(axis=1))
     middle = len(changes) / 2
     assert 0 < len(rows) < middle and abs(rows.mean() - middle) < middle / 2
+    click(page, 'Draw another image')
+    canvas(page, lambda seen: an_image(seen) and is_red(seen).mean() < 0.01)  # But for the brush.
+    paint(page)
 
 
 def test_it_inpaints_an_upload_and_other_images(page, tmp_path):
