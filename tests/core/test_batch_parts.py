@@ -1,12 +1,9 @@
 """Parts of a batch side by side: in a process of its own, whose operations have one thread each."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers.tiny import ROOT
+from helpers.forks import run
 
 from drl_tf.core import batch_parts
 
@@ -41,8 +38,8 @@ np.savez(sys.argv[2], x=x, **logs, **weights)
 def test_parts_side_by_side_give_the_numbers_of_the_whole_batch(tmp_path):
     """Logs and weights after two steps of three microbatches each, and guided samples."""
     for name in ('whole', 'parts'):
-        command = [sys.executable, '-c', IN_PARTS, name, tmp_path / f'{name}.npz']
-        subprocess.run(command, check=True, cwd=ROOT)
+        done = run('-c', IN_PARTS, name, tmp_path / f'{name}.npz')
+        assert done.returncode == 0, done.stderr
     whole, parts = (np.load(tmp_path / f'{name}.npz') for name in ('whole', 'parts'))
     assert set(whole.files) == set(parts.files) > {'x', 'loss', 'gradient_norm'}
     for name in whole.files:

@@ -15,7 +15,7 @@ from drl_tf.editing import compose, pairs, two_models
 from drl_tf.editing.expressions import Atom, parse
 
 A, B = Atom(0, -1), Atom(1, -1)
-LEVELS = 6
+LEVELS = 4
 
 
 def gaussian_model(mean, std):
@@ -78,8 +78,8 @@ def test_draws_of_a_mixture_come_from_both_by_their_heights():
 def test_one_model_twice_is_itself_where_the_signs_say_so():
     model = gaussian_model(0.1, 0.3)
     x = tf.random.stateless_normal([3, 4, 4, 1], [1, 2])
-    index = tf.fill([3], 5)
-    log_p = model.log_prob_at(tf.fill([3], np.float32(model.walk.angle[5])))(x)
+    index = tf.fill([3], LEVELS)
+    log_p = model.log_prob_at(tf.fill([3], np.float32(model.walk.angle[LEVELS])))(x)
     for text in ('a | b', 'a & b', 'a & !b'):
         found = two_models.log_prob_at((model, model), parse(text), {})(index)(x)
         np.testing.assert_allclose(found, log_p, rtol=1e-5)
@@ -142,7 +142,13 @@ def test_one_model_twice_gives_its_expressions_over_classes():
 def test_one_model_twice_draws_both_classes(capsys, tmp_path, monkeypatch):
     """By the command line: '3 | 8' over the shipped model and itself, judged by the digits classifier."""
     monkeypatch.chdir(tmp_path)
-    words = ['--mode=compose', '--model=digits,digits', '--expression=a3 | b8', '--num_samples=16']
+    words = [
+        '--mode=compose',
+        '--model=digits,digits',
+        '--expression=a3 | b8',
+        '--num_samples=16',
+        '--sampling_levels=3',
+    ]
     code, out, err = call(capsys, *words, '--output_dir=o')
     assert code == 0 and 'judged as' in out, err
     shares = json.loads(next((tmp_path / 'o').glob('*-classes.json')).read_text())['shares']

@@ -31,7 +31,7 @@ OPTIONS = PRECONDITIONED.replace(
 )
 IMAGES = OPTIONS.replace(image_size=SIZE, batch_size=64, data_mean=(0.0,), data_std=STD, max_loss=1e9)
 POINTS = OPTIONS.replace(
-    image_size=1, image_channels=2, channels=32, channel_mult=(3,), num_res_blocks=2, batch_size=512
+    image_size=1, image_channels=2, channels=32, channel_mult=(3,), num_res_blocks=2, batch_size=256
 )
 
 

@@ -26,6 +26,7 @@ from drl_tf.tools.model_server_models import request_of
 
 pytestmark = pytest.mark.slow
 
+OF_ALL = ('seed', 'between')  # Inputs of two numbers, whatever the number of images.
 CLEAN = """
 import pathlib, sys
 import numpy as np
@@ -71,26 +72,34 @@ def entering(model, x, level):
 
 
 def wanted_and_fed(model, version):
-    """For every signature, of 1 and 17 arrays or of 3 files: {'signature count output': value}, as the model
-    itself answers, and {'signature count input': value}."""
+    """For every signature, of 17 arrays, of the first of these alone, or of 3 files: {'signature count
+    output': value}, as the model itself answers, and {'signature count input': value}."""
     wanted, feeds = {}, {}
     expected = Export(model, 20, log_z=(100.25, 103.5))
     for name, signature in version.signatures.items():
-        for count in (3,) if name.endswith('_bytes') else (1, 17):
-            given = inputs(count, signature.inputs)
+        count = 3 if name.endswith('_bytes') else 17
+        given = inputs(count, signature.inputs)
+        function = getattr(expected, name.removesuffix('_bytes').replace('serving_default', 'sample'))
+        tensors = {key: tf.constant(value) for key, value in given.items()}
+        if 'images_bytes' in given:
+            x, level = decode_png(tensors.pop('images_bytes'), (8, 8, 1)), given.get('level')
+            as_they_are = name in ('denoise_bytes', 'inpaint_bytes', 'score_bytes')
+            tensors['images'] = x if as_they_are else entering(model, x, level)
+        found = {key: value.numpy() for key, value in function(**tensors).items()}
+        for number in (count,) if name.endswith('_bytes') else (1, count):
+            asked = first_of(number, given)
             feeds |= {
-                f'{name} {count} {key}': value.astype(bytes) if value.dtype == object else value
-                for key, value in given.items()
+                f'{name} {number} {key}': value.astype(bytes) if value.dtype == object else value
+                for key, value in asked.items()
             }
-            function = getattr(expected, name.removesuffix('_bytes').replace('serving_default', 'sample'))
-            tensors = {key: tf.constant(value) for key, value in given.items()}
-            if 'images_bytes' in given:
-                x, level = decode_png(tensors.pop('images_bytes'), (8, 8, 1)), given.get('level')
-                as_they_are = name in ('denoise_bytes', 'inpaint_bytes', 'score_bytes')
-                tensors['images'] = x if as_they_are else entering(model, x, level)
-            found = {key: value.numpy() for key, value in function(**tensors).items()}
-            wanted |= {f'{name} {count} {key}': value for key, value in found.items()}
+            wanted |= {f'{name} {number} {key}': value[:number] for key, value in found.items()}
     return wanted, feeds
+
+
+def first_of(number, given):
+    """The request for the first images of a larger one."""
+    rows = {key: value[:number] for key, value in given.items() if key not in OF_ALL and value.shape}
+    return {**given, **rows, **({'num_samples': np.int32(number)} if 'num_samples' in given else {})}
 
 
 def test_a_clean_process_gives_the_numbers_of_this_one(small_export, model, version, tmp_path):

@@ -1,5 +1,7 @@
-"""The models that come with the package: each signature in a process that has no drl_tf, as a server loads
-it. Other batch sizes are asked of a smaller export in test_serving.py."""
+"""The models that come with the package: each signature in a process that has no drl_tf.
+
+test_serving.py asks a smaller export for other batch sizes, loaded as a server loads it.
+"""
 
 import json
 import pathlib
@@ -18,28 +20,23 @@ from drl_tf.serving import changes
 
 pytestmark = pytest.mark.slow
 
-SIZES = (3,)
+SIZE = 3
 ANSWER = """
 import sys
-import numpy as np, tensorflow.compat.v1 as tf
-assert not any(name.startswith('drl_tf') for name in sys.modules)
+import numpy as np, tensorflow as tf
 requests, answers = np.load(sys.argv[2]), {}
-with tf.Session(graph=tf.Graph()) as session:
-    signatures = tf.saved_model.load(session, ['serve'], sys.argv[1]).signature_def
-    for name, signature in signatures.items():
-        if not name.startswith('__'):
-            for size in map(int, sys.argv[4:]):
-                feed = {tensor.name: requests[f'{size}/{key}'] for key, tensor in signature.inputs.items()}
-                found = session.run({key: tensor.name for key, tensor in signature.outputs.items()}, feed)
-                answers.update({f'{size}/{name}/{key}': value for key, value in found.items()})
+for name, signature in tf.saved_model.load(sys.argv[1]).signatures.items():
+    feed = {key: tf.constant(requests[key]) for key in signature.structured_input_signature[1]}
+    answers.update({f'{name}/{key}': value.numpy() for key, value in signature(**feed).items()})
+assert not any(name.startswith('drl_tf') for name in sys.modules)
 np.savez(sys.argv[3], **{key: value.astype('S') if value.dtype == object else value for key, value in
 answers.items()})
 """
 
 
-def request(model, size):
+def request(model):
     """A value for every input that a signature may have."""
-    rng = np.random.default_rng(size)
+    rng, size = np.random.default_rng(SIZE), SIZE
     grey = rng.integers(0, 256, [size, *model.image_shape]).astype(np.uint8)
     return {
         'images': rng.uniform(-1, 1, grey.shape).astype(np.float32),
@@ -63,7 +60,6 @@ class Expected:
     def __init__(self, model, asked, log_z):
         self.model, self.asked, self.log_z = model.model, asked, log_z
         self.level, self.seed = tf.constant(asked['level']), tf.constant(asked['seed'])
-        self.size = int(asked['num_samples'])
         self.terms = guided(tf.constant(asked['labels'] + 1), 0.5) if model.num_classes else None
 
     def energy(self, y, terms=UNCONDITIONAL):
@@ -72,7 +68,7 @@ class Expected:
         return {'energy': -log_density, 'network_output': log_density / precision}
 
     def sample(self, terms=UNCONDITIONAL):
-        return {'images': pictures.kept(self.model.sample(self.size, self.seed, terms=terms)[-1].numpy())}
+        return {'images': pictures.kept(self.model.sample(SIZE, self.seed, terms=terms)[-1].numpy())}
 
     def denoise(self, x):
         return {'images': self.model.denoise(x, self.level, self.seed).numpy()}
@@ -90,7 +86,7 @@ class Expected:
 
     def log_likelihood(self, x_0):
         m_0 = self.model.schedule.m[0]
-        log_density = self.model.density_at(tf.zeros([self.size], tf.int32))(np.float32(m_0 * x_0)).numpy()
+        log_density = self.model.density_at(tf.zeros([SIZE], tf.int32))(np.float32(m_0 * x_0)).numpy()
         log_density += np.log(m_0) * x_0[0].size
         return {'low': log_density - max(self.log_z), 'high': log_density - min(self.log_z)}
 
@@ -136,7 +132,7 @@ def assert_alike(answer, value, scale, key):
     np.testing.assert_allclose(answer / scale, value / scale, rtol=1e-4, atol=1e-6, err_msg=key)
 
 
-def assert_scores(answers, asked, model, size):
+def assert_scores(answers, asked, model):
     """The signature `score` of clean images answers as `EnergyModel.anomaly_scores` does."""
     images = {'score': asked['images']}
     if len(asked['images_bytes']):
@@ -145,16 +141,16 @@ def assert_scores(answers, asked, model, size):
     for signature, given in images.items():
         scores = model.anomaly_scores(given)
         for name in ('energy', 'gradient', 'maps', 'log_prob'):
-            value, key = getattr(scores, name), f'{size}/{signature}/{name}'
+            value, key = getattr(scores, name), f'{signature}/{name}'
             if value is not None:
                 np.testing.assert_allclose(answers[key], value, rtol=1e-3, atol=1e-4 * np.abs(value).max())
 
 
-def answered(version, requests, directory):
-    """{'size/signature/output': answer} of a process that loads the exported version."""
+def answered(version, asked, directory):
+    """{'signature/output': answer} of a process that loads the exported version."""
     given, found = directory / 'requests.npz', directory / 'answers.npz'
-    np.savez(given, **{f'{size}/{key}': value for size in SIZES for key, value in requests[size].items()})
-    done = run('-I', '-c', ANSWER, version, given, found, *map(str, SIZES))
+    np.savez(given, **asked)
+    done = run('-I', '-c', ANSWER, version, given, found)
     assert done.returncode == 0, done.stderr
     return dict(np.load(found))
 
@@ -176,23 +172,21 @@ def compare(key, answer, value, scale=None):
 def test_every_signature_in_a_clean_process(name, tmp_path):
     model, version = drl_tf.EnergyModel.from_preset(name), pathlib.Path(exported.find(name))
     log_z = json.loads((version / exported.DESCRIPTION).read_text()).get('log_z')
-    requests = {size: request(model, size) for size in SIZES}
-    answers, compared = answered(version, requests, tmp_path), set()
-    for size in SIZES:
-        asked = requests[size]
-        if f'{size}/score/energy' in answers:
-            assert_scores(answers, asked, model, size)
-            compared |= {key for key in answers if key.split('/')[1] in ('score', 'score_bytes')}
-        expected = Expected(model, asked, log_z)
-        found = expected.of_arrays()
-        for signature, outputs in {**found, **expected.of_files(found)}.items():
-            for output, value in outputs.items():
-                key = f'{size}/{signature}/{output}'
-                key = key if key in answers else f'{key}_bytes'
-                level = {'energy': asked['level'], 'low': 0, 'high': 0}.get(output)
-                compare(key, answers[key], value, None if level is None else model.model.precision[level])
-                assert len(answers[key]) == size
-                compared.add(key)
+    asked = request(model)
+    answers, compared = answered(version, asked, tmp_path), set()
+    if 'score/energy' in answers:
+        assert_scores(answers, asked, model)
+        compared = {key for key in answers if key.split('/')[0] in ('score', 'score_bytes')}
+    expected = Expected(model, asked, log_z)
+    found = expected.of_arrays()
+    for signature, outputs in {**found, **expected.of_files(found)}.items():
+        for output, value in outputs.items():
+            key = f'{signature}/{output}'
+            key = key if key in answers else f'{key}_bytes'
+            level = {'energy': asked['level'], 'low': 0, 'high': 0}.get(output)
+            compare(key, answers[key], value, None if level is None else model.model.precision[level])
+            assert len(answers[key]) == SIZE
+            compared.add(key)
     assert compared == set(answers)
 
 

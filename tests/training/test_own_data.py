@@ -1,6 +1,5 @@
 """Every kind of data of the user is read, trained on and resumed, through the command."""
 
-import json
 import os
 import signal
 
@@ -12,6 +11,7 @@ from helpers.tiny import TINY_NETWORK, call, refused
 from drl_tf.cli import parsing
 from drl_tf.config import config as configuration
 from drl_tf.data import images, indexed, pipeline, tfds_pictures
+from drl_tf.tools import kills
 from drl_tf.training.stopping import StopAtEnd
 
 # The network is tiny; the recipe is that of folders.
@@ -99,21 +99,12 @@ def stop_at(monkeypatch, step):
     monkeypatch.setattr(StopAtEnd, 'on_train_batch_end', signalled)
 
 
-def run_digest(capsys, workdir):
-    """Losses of each step, and images drawn with the last weights, as bytes."""
-    log = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-    code, _, err = call(capsys, '--mode=sample', f'--workdir={workdir}', '--num_samples=2', '--labels=1')
-    assert code == 0, err
-    (shard,) = (workdir / 'samples').rglob('*.npz')
-    return [(line['step'], line['loss']) for line in log if 'loss' in line], shard.read_bytes()
-
-
 @pytest.mark.parametrize(
     'kind',
     [kind if kind == 'npz' else pytest.param(kind, marks=pytest.mark.slow) for kind in own_data.KINDS],
 )
 def test_each_kind_trains_is_interrupted_and_resumes_to_the_bit(tmp_path, capsys, monkeypatch, kind):
-    """A signal in the third of four steps, and a further command, give the bytes of four steps at once."""
+    """A signal in the third of four steps, and a further command, give the bits of four steps at once."""
     command = [*OPTIONS, *own_data.write(kind, tmp_path), '--train_steps=4']
     whole, parts = tmp_path / 'whole', tmp_path / 'parts'
     code, _, err = call(capsys, *command, f'--workdir={whole}')
@@ -126,9 +117,9 @@ def test_each_kind_trains_is_interrupted_and_resumes_to_the_bit(tmp_path, capsys
     tfds_pictures.forget()
     code, out, err = call(capsys, *command, f'--workdir={parts}')
     assert code == 0 and 'resuming at step 3' in out, err
-    losses, samples = run_digest(capsys, whole)
-    assert [step for step, _ in losses] == [1, 2, 3, 4]
-    assert run_digest(capsys, parts) == (losses, samples)
+    expected = kills.state(whole, step=4)
+    assert [line['step'] for line in expected[1] if 'loss' in line] == [1, 2, 3, 4]
+    assert kills.equal(kills.state(parts, step=4), expected)
     kept = configuration.load(parts)
     assert kept.image_shape == (8, 8, 3) and kept.data.num_classes == 2
     assert kept.diffusion.recipe == 'preconditioned'
