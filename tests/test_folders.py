@@ -54,6 +54,10 @@ def imports():
                 yield path, rest[0]
 
 
+def test_every_folder_has_its_tests():
+    assert {path.name for path in TESTS.iterdir()} >= {*FLOOR} - {'api'}
+
+
 def test_imports_point_down():
     upwards = [
         f'{path} imports {folder}'

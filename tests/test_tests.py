@@ -1,15 +1,10 @@
-"""The tests use what is public: a private name of the package in a test needs a reason."""
+"""The tests use what is public in the package."""
 
 import ast
 import re
 
 from helpers.tiny import ROOT
 
-# {(test file, private name): why the test needs it}
-EXCEPTIONS = {
-    ('app/test_app_in_browser.py', '_FRAME_SECONDS'): 'one frame of a film then lasts longer than the test',
-    ('tools/test_run_lowered.py', '_MOST_STORED'): 'a small model then has more weights than a file stores',
-}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -64,4 +59,4 @@ def test_tests_use_what_is_public():
         if path.name != 'test_tests.py'
         for name in {*used(ast.parse(path.read_text()))} & private
     }
-    assert found == set(EXCEPTIONS)
+    assert not found

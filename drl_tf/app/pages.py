@@ -16,7 +16,7 @@ from drl_tf.app.actions import Choice
 from drl_tf.base.errors import UserError
 
 _EDITOR = 320  # Pixels: side of the canvas for painting.
-_FRAME_SECONDS = 0.4
+FRAME_SECONDS = 0.4
 _INVERT = 'Invert: dark ink on white paper'
 _DRAW_ANY = 'Draws new images from noise. The slider below them, and Play, show the way there.'
 _DRAW = f'{_DRAW_ANY} Guidance above 0 makes the class clearer, and the images more alike.'
@@ -108,7 +108,7 @@ def _draw(app: parts.App) -> None:
         with app.stoppable(request) as stop:
             for index, frame in enumerate(shown):
                 yield frame, index
-                if stop.wait(_FRAME_SECONDS):
+                if stop.wait(FRAME_SECONDS):
                     return
 
     app.run(button.click, draw, [label, guidance, seed, num, levels], [picture, frames, position])

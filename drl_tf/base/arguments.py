@@ -21,7 +21,8 @@ _LONGEST_SHOWN = 60
 def named(**names: str) -> Iterator[None]:
     """Context manager that replaces command-line options in `UserError` messages by names of arguments.
 
-    Within `named(workdir='model')`, the message '--workdir=x is ...' becomes 'model=x is ...'.
+    Within `named(workdir='model')`, the messages '--workdir=x is ...' and 'workdir=x is ...' become
+    'model=x is ...'.
 
     Args:
       **names: {name of an option: name of the argument that replaces it}. Options that are not listed keep
@@ -30,7 +31,8 @@ def named(**names: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        text = re.sub(r'--(\w+)', lambda option: names.get(option[1], option[1]), str(error))
+        options = re.compile(r'--(\w+)|\b(\w+)(?==)')
+        text = options.sub(lambda found: names.get(name := found[1] or found[2], name), str(error))
         raise UserError(text) from error
 
 

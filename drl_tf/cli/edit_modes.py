@@ -14,10 +14,8 @@ from drl_tf.editing import expressions
 from drl_tf.runs import exported
 
 
-def change(
-    mode: str, command: Command, config: Config, workdir: str, step: int | None
-) -> dict[str, str] | None:
-    """Runs a mode that edits or interpolates images, on the chief only (the first worker).
+def change(mode: str, command: Command, config: Config, workdir: str, step: int | None) -> dict[str, str]:
+    """Runs a mode that edits or interpolates images.
 
     Args:
       mode: 'inpaint', 'restore', 'edit' or 'interpolate'.
@@ -27,7 +25,7 @@ def change(
       step: training step of the checkpoint; None: the newest.
 
     Returns:
-      Lines to print, {label: text}; None on the other workers.
+      Lines to print, {label: text}.
     """
     from drl_tf.editing import run
 
@@ -35,7 +33,7 @@ def change(
     names = [name for name in names if mode in READ_BY.get(name, ())]
     read = {'inpaint': run.inpaint, 'restore': run.restore, 'edit': run.edit, 'interpolate': run.interpolate}
     request = run.Request(step=step, **{name: getattr(command, name) for name in names})
-    return workers.by_chief(lambda: read[mode](config, workdir, request))
+    return read[mode](config, workdir, request)
 
 
 def labels_and_weights(command: Command) -> tuple[tuple[int, ...], tuple[float, ...]] | None:

@@ -24,24 +24,20 @@ Result = dict[str, str] | None  # {label: text} to print.
 def _import_official(command: Command, config: Config, workdir: str) -> Result:
     from drl_tf.training.import_official import import_official
 
-    return workers.by_chief(
-        lambda: import_official(config, workdir, command.official_checkpoint, command.official_weights)
-    )
+    return import_official(config, workdir, command.official_checkpoint, command.official_weights)
 
 
 def _prepare(command: Command, config: Config, workdir: str) -> Result:
     from drl_tf.data import preparation
 
     del workdir
-    return workers.by_chief(lambda: preparation.prepare(config.data, command.output_dir))
+    return preparation.prepare(config.data, command.output_dir)
 
 
 def _train(command: Command, config: Config, workdir: str) -> Result:
     from drl_tf.training import train
 
-    init_from = ''
-    if command.init_from:
-        init_from = exported.readable(command.init_from, '--init_from')
+    init_from = exported.readable(command.init_from, '--init_from') if command.init_from else None
     return train.train(config, workdir, init_from, weights_of(command), command.restart)
 
 
@@ -106,9 +102,9 @@ def _likelihood(command: Command, config: Config, workdir: str) -> Result:
 
     weights, step = weights_of(command), _step(command, workdir)
     if (command.method or combinations.likelihood_method(config)) == 'direct':
-        return workers.by_chief(lambda: direct_likelihood.likelihood(config, workdir, weights, step))
+        return direct_likelihood.likelihood(config, workdir, weights, step)
     effort = (command.num_chains or 64, command.ais_steps, command.hmc_leapfrog)
-    return workers.by_chief(lambda: likelihood.likelihood(config, workdir, *effort, weights, step))
+    return likelihood.likelihood(config, workdir, *effort, weights, step)
 
 
 def _score(command: Command, config: Config, workdir: str) -> Result:
@@ -129,7 +125,7 @@ def _density(command: Command, config: Config, workdir: str) -> Result:
         command.hmc_leapfrog,
     )
     step = _step(command, workdir)
-    return workers.by_chief(lambda: density.density(config, workdir, *effort, weights_of(command), step))
+    return density.density(config, workdir, *effort, weights_of(command), step)
 
 
 def _long_run(command: Command, config: Config, workdir: str) -> Result:
@@ -138,7 +134,7 @@ def _long_run(command: Command, config: Config, workdir: str) -> Result:
     chains = (command.chain_levels, command.chain_method, command.num_chains or 100, command.hmc_leapfrog)
     plan = long_run.Plan(*chains, command.chain_burn_in, command.chain_steps, command.chain_minutes)
     step = _step(command, workdir)
-    return workers.by_chief(lambda: long_run.long_run(config, workdir, plan, weights_of(command), step))
+    return long_run.long_run(config, workdir, plan, weights_of(command), step)
 
 
 def _sweep_steps(command: Command, config: Config, workdir: str) -> Result:
@@ -179,22 +175,20 @@ def _export(command: Command, config: Config, workdir: str) -> Result:
 
     directory = export_directory(command, workdir)
     step = _step(command, workdir)
-    return workers.by_chief(
-        lambda: export.export(config, workdir, directory, command.max_samples, weights_of(command), step)
-    )
+    return export.export(config, workdir, directory, command.max_samples, weights_of(command), step)
 
 
 def _report(command: Command, config: Config, workdir: str) -> Result:
     from drl_tf.report import pages
 
-    return workers.by_chief(lambda: pages.report(config, workdir, command.compare, command.num_samples))
+    return pages.report(config, workdir, command.compare, command.num_samples)
 
 
 def _app(command: Command, config: Config, workdir: str) -> Result:
     from drl_tf.app import server
 
     del config  # The app draws with the options of the model.
-    workers.by_chief(lambda: server.serve(workdir, command.port))
+    server.serve(workdir, command.port)
     return None
 
 
@@ -224,6 +218,12 @@ FUNCTIONS: dict[str, Callable[[Command, Config, str], Result]] = {
     'report': _report,
     'app': _app,
 }
+
+# Modes that only the chief (the first worker) runs.
+OF_CHIEF = {
+    'import_official', 'prepare', 'inpaint', 'restore', 'edit', 'interpolate', 'likelihood', 'score', 'ood',
+    'density', 'long_run', 'export', 'report', 'app',
+}  # fmt: skip
 
 
 def _request(command: Command, config: Config, workdir: str, **classes: Any) -> SampleRequest:

@@ -117,7 +117,7 @@ def _stored(command: Command, values: flags.FlagValues) -> tuple[Config, str]:
     fields = [field for field, _ in stored.options()]
     given = _given(fields, values)
     at_once = steps_at_once({field.name: value for field, value in stored.options()} | given)
-    config = stored.replace(**{'steps_per_execution': at_once, **given})
+    config = stored.with_flags(**{'steps_per_execution': at_once, **given})
     if not values['stats_file'].present and ('stats' in command.mode or values['num_real'].present):
         config = config.replace(stats_file='')
     config = dataclasses.replace(config, data=dataset_table.resolve(config.data))
@@ -128,7 +128,7 @@ def _stored(command: Command, values: flags.FlagValues) -> tuple[Config, str]:
     chains.check_range(config, stored)
     if command.sampler == 'tuned':
         found = tuned.load(workdir)
-        config = config.replace(**{name: found[name] for name in found if not values[name].present})
+        config = config.with_flags(**{name: found[name] for name in found if not values[name].present})
     return config, workdir
 
 

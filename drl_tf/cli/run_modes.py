@@ -1,11 +1,12 @@
 """Sets up the devices, and runs the modes of a command in order."""
 
 import dataclasses
+import functools
 from typing import Any
 
 from drl_tf.cli import checks
 from drl_tf.cli.command_options import MODES, Command, reads_export
-from drl_tf.cli.modes import FUNCTIONS
+from drl_tf.cli.modes import FUNCTIONS, OF_CHIEF
 from drl_tf.config import config as configuration
 from drl_tf.config import tuned
 from drl_tf.config.config import Config
@@ -45,11 +46,17 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices,
         for mode in MODES:
             if mode in command.mode:
                 exact = config.replace(precision='float32') if _is_exact(mode, config) else config
-                result = FUNCTIONS[mode](command, exact, workdir) or {}
+                result = _results(mode, command, exact, workdir)
                 for label, words in result.items():
                     print(f'{label:17} {words}', flush=True)
                 if mode == 'train':
                     config = as_trained(config, workdir)
+
+
+def _results(mode: str, command: Command, config: Config, workdir: str) -> dict[str, str]:
+    """Runs a mode, and returns the lines to print, {label: text}; {} on all workers but the chief."""
+    function = functools.partial(FUNCTIONS[mode], command, config, workdir)
+    return (workers.by_chief(function) if mode in OF_CHIEF else function()) or {}
 
 
 def as_trained(config: Config, workdir: str) -> Config:

@@ -2,11 +2,10 @@
 
 from drl_tf.cli.command_options import Command, weights_of
 from drl_tf.config.config import Config
-from drl_tf.distributed import workers
 
 
 def score(command: Command, config: Config, workdir: str, step: int | None) -> dict[str, str]:
-    """Runs --mode=score, on the chief only (the first worker): ranks images by their energy.
+    """Runs --mode=score: ranks images by their energy.
 
     It writes a table, a histogram, a contact sheet and maps of unlikely pixels.
 
@@ -17,16 +16,16 @@ def score(command: Command, config: Config, workdir: str, step: int | None) -> d
       step: training step of the checkpoint; None: the newest.
 
     Returns:
-      Lines to print, {label: text}; None on the other workers.
+      Lines to print, {label: text}.
     """
     from drl_tf.experiments import score
 
     plan = score.Plan(command.input, command.output_dir, command.save_images)
-    return workers.by_chief(lambda: score.score(config, workdir, plan, weights_of(command), step))
+    return score.score(config, workdir, plan, weights_of(command), step)
 
 
 def ood(command: Command, config: Config, workdir: str, step: int | None) -> dict[str, str]:
-    """Runs --mode=ood, on the chief only: measures how well scores detect out-of-distribution images.
+    """Runs --mode=ood: measures how well scores detect out-of-distribution images.
 
     Args:
       command: the options --ood (the sets of such images), --background, --output_dir and --weights.
@@ -35,9 +34,9 @@ def ood(command: Command, config: Config, workdir: str, step: int | None) -> dic
       step: training step of the checkpoint; None: the newest.
 
     Returns:
-      Lines to print, {label: text}; None on the workers other than the chief (the first worker).
+      Lines to print, {label: text}.
     """
     from drl_tf.experiments import ood
 
     plan = ood.Plan(command.ood, command.background, command.output_dir)
-    return workers.by_chief(lambda: ood.ood(config, workdir, plan, weights_of(command), step))
+    return ood.ood(config, workdir, plan, weights_of(command), step)

@@ -9,6 +9,7 @@ from typing import Any
 
 from absl import logging
 
+from drl_tf.base import arguments
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import read_json, write_json
 from drl_tf.config import chains, combinations
@@ -125,6 +126,11 @@ class Config:
           TypeError: there is no such option.
           UserError: an option is out of bounds, or two options contradict each other.
         """
+        with arguments.named():
+            return self.with_flags(**values)
+
+    def with_flags(self, **values: Any) -> 'Config':
+        """Like `replace`, for values from the command line: an error names '--seed' instead of 'seed'."""
         changed = {}
         for group in groups():
             old = getattr(self, group.name)

@@ -18,7 +18,7 @@ from drl_tf.distributed import workers
 from drl_tf.evaluation import evaluate
 from drl_tf.experiments import direct_likelihood
 from drl_tf.experiments.ablation_rows import configs_of
-from drl_tf.runs import charts, checkpoint
+from drl_tf.runs import charts, workdirs
 from drl_tf.runs.request import SampleRequest
 from drl_tf.training import train
 
@@ -141,7 +141,7 @@ def scored(config: Config, workdir: str, num_samples: int, weights: Weights) -> 
       Scores of the last checkpoint, such as its Fréchet distance from real images, and the sampling options,
       {name: value}; {} if the run has no checkpoint.
     """
-    if not workers.told_by_chief(lambda: checkpoint.steps(workdir)):
+    if not workers.told_by_chief(lambda: workdirs.steps(workdir)):
         return {}
     request = SampleRequest.of(config, num_samples, weights=weights)
     places: Any = evaluate.evaluate(config, workdir, request)
@@ -151,7 +151,7 @@ def scored(config: Config, workdir: str, num_samples: int, weights: Weights) -> 
 def _weighed(config: Config, workdir: str, weights: Weights) -> dict[str, float]:
     """Computes {'bits_per_dim': number} of test images; {} without preconditioned energy or checkpoint."""
     if config.network.energy != 'preconditioned' or not workers.told_by_chief(
-        lambda: checkpoint.steps(workdir)
+        lambda: workdirs.steps(workdir)
     ):
         return {}
 

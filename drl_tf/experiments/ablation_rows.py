@@ -86,7 +86,7 @@ def configs_of(config: Config) -> dict[str, Config]:
     configs = {}
     for name, changes in TABLES[config.diffusion.recipe].items():
         try:
-            configs[name] = config.replace(**(_common(config, name) | changes))
+            configs[name] = config.with_flags(**(_common(config, name) | changes))
         except UserError as error:
             raise UserError(f'--mode=ablate, row {name}: {error}') from error
     return configs

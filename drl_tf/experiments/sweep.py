@@ -197,7 +197,7 @@ def score_variants(
         def place(mine: SampleRequest, name: str = str(value)) -> str:
             return os.path.join(directory, file_stem(config, workdir, mine), name)
 
-        found = scored(config.replace(**changes), workdir, request, evaluator, place)
+        found = scored(config.with_flags(**changes), workdir, request, evaluator, place)
         root = os.path.dirname(found.directory)
         workers.by_chief(functools.partial(show, found.directory, value, changes, found.scores))
     shutil.rmtree(parts, ignore_errors=True)

@@ -159,7 +159,7 @@ def _sampled(model: EnergyModel, count: int) -> tuple[list[tf.Tensor], np.ndarra
     config = model.config
     request = SampleRequest.of(config, count)
     size = min(count, config.sampling.sample_batch_size)
-    seed = noise.root(request.seed, noise.SAMPLING)
+    seed = request.noise_seed
     q = chain_report.corrector_steps(model, Weights.EMA)
     corrector_steps = None if q is None else tf.constant(q, tf.float32)
     parts = []

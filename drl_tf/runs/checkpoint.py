@@ -17,8 +17,7 @@ from drl_tf.base.files import put_aside, read_json, sync, write_json
 from drl_tf.config import config as configuration
 from drl_tf.core.build_model import build_model
 from drl_tf.distributed import devices, workers
-from drl_tf.runs import exported
-from drl_tf.runs.workdirs import directory, steps
+from drl_tf.runs import exported, workdirs
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
@@ -38,7 +37,7 @@ def newest_step(workdir: str) -> int | None:
     source = exported.source(workdir)
     if source:
         return exported.step_of(source)
-    return max(steps(workdir), default=None)
+    return max(workdirs.steps(workdir), default=None)
 
 
 def fingerprint(workdir: str, step: int | None) -> str:
@@ -131,7 +130,7 @@ def save(model: RecoveryLikelihood, workdir: str) -> None:
 def _write(state: tf.train.Checkpoint, config: Config, workdir: str, step: int) -> None:
     """Writes a checkpoint, then deletes all but the last three checkpoints."""
     final = _path(workdir, step)
-    aside = os.path.join(directory(workdir), f'writing-{step}')
+    aside = os.path.join(workdirs.checkpoints(workdir), f'writing-{step}')
     try:
         shutil.rmtree(aside, ignore_errors=True)
         os.makedirs(aside)
@@ -141,14 +140,14 @@ def _write(state: tf.train.Checkpoint, config: Config, workdir: str, step: int) 
         seal.seal(aside)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(aside, final)
-        sync(directory(workdir))
+        sync(workdirs.checkpoints(workdir))
     except (OSError, tf.errors.OpError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise UserError(
             f'checkpoint {final} could not be written ({one_line(error)}): the older ones are sound; '
             'fix that, and the same command continues from them'
         ) from error
-    for old in steps(workdir)[:-_KEEP]:
+    for old in workdirs.steps(workdir)[:-_KEEP]:
         shutil.rmtree(_path(workdir, old))
 
 
@@ -178,7 +177,7 @@ def restore(model: RecoveryLikelihood, workdir: str, step: int | None = None) ->
 
 def _restore_sound(model: RecoveryLikelihood, workdir: str, step: int | None) -> int:
     """Reads the checkpoint of `step`, or for None the newest sound one; returns the step that was read."""
-    present = steps(workdir)
+    present = workdirs.steps(workdir)
     best = best_score(workdir)
     if step is not None and best and step == best['step']:
         present.append(step)
@@ -231,8 +230,8 @@ def changed_surroundings(workdir: str, step: int, deterministic: bool) -> list[s
 
 def set_aside_after(workdir: str, step: int, reason: str) -> None:
     """Hides checkpoints above `step` from the run: renames each to `<reason>-<its step>` (`damaged-70`)."""
-    for unwanted in (present for present in steps(workdir) if present > step):
-        aside = os.path.join(directory(workdir), f'{reason}-{unwanted}')
+    for unwanted in (present for present in workdirs.steps(workdir) if present > step):
+        aside = os.path.join(workdirs.checkpoints(workdir), f'{reason}-{unwanted}')
         shutil.rmtree(aside, ignore_errors=True)
         os.replace(_path(workdir, unwanted), aside)
 
@@ -266,7 +265,7 @@ def load_model(
 
 
 def _path(workdir: str, step: int) -> str:
-    return os.path.join(directory(workdir), f'{step:08d}')
+    return os.path.join(workdirs.checkpoints(workdir), f'{step:08d}')
 
 
 def find(workdir: str, step: int) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from drl_tf.base.errors import NotFinite
-from drl_tf.core import noise, pilot
+from drl_tf.core import pilot
 from drl_tf.core.sampling import Info
 from drl_tf.distributed import workers
 from drl_tf.runs import chain_report, pictures, samples
@@ -133,8 +133,9 @@ def trajectory(model: EnergyModel, request: SampleRequest) -> list[tf.Tensor]:
       [x_T, ..., x_0], the images on the way from white noise x_T to the samples x_0, each
       float32 [n, H, W, C]: at each noise level, or at about 9 if there are more than 32 levels.
     """
-    seed = noise.root(request.seed, noise.SAMPLING)
-    return model.sample(request.count, seed, request.first, request.weights, _terms(model, request))
+    return model.sample(
+        request.count, request.noise_seed, request.first, request.weights, _terms(model, request)
+    )
 
 
 def _share(model: EnergyModel, num_samples: int) -> int:
@@ -169,7 +170,6 @@ def sampled(
       UserError: the samples are not finite.
     """
     strategy = model.distribute_strategy
-    seed = noise.root(request.seed, noise.SAMPLING)
     last = request.first + request.count
     batch = share * strategy.num_replicas_in_sync
     for start in range(request.first, last, batch):
@@ -184,7 +184,7 @@ def sampled(
         infos: list[Info] = []
         states = model.sample(
             share,
-            seed,
+            request.noise_seed,
             mine,
             request.weights,
             terms,

@@ -207,8 +207,7 @@ def _verify(version: str) -> None:
 
 def check_link(workdir: str) -> None:
     """Raises UserError if a workdir holds a run of its own, and so cannot refer to an exported model."""
-    holds_run = os.path.exists(os.path.join(workdir, configuration.FILE_NAME))
-    if holds_run and not os.path.exists(os.path.join(workdir, _LINK)):
+    if workdirs.holds_run(workdir) and not os.path.exists(os.path.join(workdir, _LINK)):
         raise UserError(f'--workdir={workdir} holds a run of its own: give another for --model')
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
+from drl_tf.core import noise
 from drl_tf.core.guidance import UNCONDITIONAL, Terms, composed, guided, network_labels
 from drl_tf.core.weights import Weights
 
@@ -60,6 +61,11 @@ class SampleRequest:
         composes = bool(changes.get('label_weights'))
         guidance = 0.0 if composes else config.sampling.guidance
         return cls(count, **{'seed': config.training.seed, 'guidance': guidance, **changes})
+
+    @property
+    def noise_seed(self) -> list[int]:
+        """Seed of the noise of all images, which `EnergyModel.sample` of the core takes."""
+        return noise.root(self.seed, noise.SAMPLING)
 
     def part(self, first: int, count: int) -> SampleRequest:
         """Returns the same request for other image indices, such as those of one batch.

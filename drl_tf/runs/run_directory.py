@@ -5,6 +5,7 @@ With several workers, only the chief reads and writes these files.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -20,7 +21,8 @@ from absl import logging
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import LOCK, named, put_aside, read_json, write_json
 from drl_tf.config import config as configuration
-from drl_tf.runs import checkpoint, exported, pictures, step_log
+from drl_tf.distributed import workers
+from drl_tf.runs import checkpoint, exported, pictures, step_log, workdirs
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
@@ -29,6 +31,23 @@ METRICS = 'metrics.jsonl'
 SCORES = 'evaluations.jsonl'
 ROLLBACKS = 'rollbacks.json'
 _COMPARABLE = ('num_samples', 'extractor_hash', 'real')  # Scores that differ in these cannot be compared.
+
+
+@contextlib.contextmanager
+def opened(workdir: str) -> Iterator[Any]:
+    """Context manager: locks a workdir, and yields its `Run`.
+
+    With several workers, all must call the same methods of the `Run` together; only the chief (the first
+    worker) runs them, and all get the results.
+
+    Args:
+      workdir: path of the directory; it is created if it is missing.
+
+    Raises:
+      UserError: another run has locked the directory, or a worker does not see it on its file system.
+    """
+    with workers.held(workdir):
+        yield workers.OnChief(lambda: Run(workdir))
 
 
 class Run:
@@ -47,13 +66,13 @@ class Run:
 
     def steps(self) -> list[int]:
         """Returns the training steps for which the workdir has checkpoints, ascending."""
-        return checkpoint.steps(self.workdir)
+        return workdirs.steps(self.workdir)
 
-    def put_aside(self, init_from: str) -> str | None:
+    def put_aside(self, init_from: str | None) -> str | None:
         """Moves the run in the workdir to a new directory beside it, for --restart.
 
         Args:
-          init_from: value of --init_from, the run whose weights the new run takes; '': none.
+          init_from: value of --init_from, the run whose weights the new run takes; None: none.
 
         Returns:
           The new directory; None if the workdir was empty.
@@ -141,7 +160,7 @@ class Run:
           rollbacks: steps at which training diverged earlier, without `step`.
           step: step at which training diverged now.
         """
-        present = checkpoint.steps(self.workdir)
+        present = workdirs.steps(self.workdir)
         if len(present) > 1 and any(step > present[-1] for step in rollbacks):
             checkpoint.set_aside_after(self.workdir, present[-2], 'diverged')
         write_json(self.path(ROLLBACKS), [*rollbacks, step])

@@ -23,7 +23,7 @@ import tensorflow as tf
 from absl import app, flags
 
 from drl_tf.cli.main import main as command_line
-from drl_tf.runs import checkpoint
+from drl_tf.runs import workdirs
 
 STEPS = 60
 OPTIONS = [
@@ -80,7 +80,7 @@ def state(workdir: pathlib.Path, step: int = STEPS) -> State:
       dict, the last in the list, says which checkpoint is the best.
     """
     reader = tf.train.load_checkpoint(
-        os.path.join(checkpoint.directory(str(workdir)), f'{step:08d}', 'state')
+        os.path.join(workdirs.checkpoints(str(workdir)), f'{step:08d}', 'state')
     )
     variables = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
     logs = sorted(workdir.glob('*.jsonl'))
@@ -222,7 +222,7 @@ def _is_torn(workdir: pathlib.Path) -> bool:
 
 def _left_behind(workdir: pathlib.Path) -> str:
     """Describes the files that a killed run left behind."""
-    steps = checkpoint.steps(str(workdir))
+    steps = workdirs.steps(str(workdir))
     torn = ', a half-written file' if _is_torn(workdir) else ''
     return f'newest checkpoint {steps[-1] if steps else "none"}{torn}'
 

@@ -39,7 +39,7 @@ PROGRAMS = ('train', 'sample')
 _WRONG_USE = 2
 _LONGEST_NAME = 40
 # Bytes of weights that a file stores. `lower` and `run_lowered` draw larger weights from a seed.
-_MOST_STORED = 16 * 2**20
+MOST_STORED = 16 * 2**20
 _IMAGES_KEPT = 4  # Number of samples that the reference stores.
 
 
@@ -113,7 +113,7 @@ def _draw_weights(model: Any) -> dict[str, dict[str, Any]]:
         for average, network in model.averages
         for pair in zip(network.weights, average.weights, strict=True)
     ]
-    if sum(4 * int(np.prod(weight.shape)) for weight, _ in pairs) <= _MOST_STORED:
+    if sum(4 * int(np.prod(weight.shape)) for weight, _ in pairs) <= MOST_STORED:
         return {}
     found = {}
     for seed, (weight, average) in enumerate(pairs):

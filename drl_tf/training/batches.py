@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from drl_tf.config.config import Config
 
 
+def prepare_images(config: Config) -> None:
+    """Downloads or converts the images of a configuration's dataset, unless that was done before.
+
+    With several workers, the chief (the first worker) does it, and the others find the files.
+    """
+    workers.chief_first(lambda: pipeline.prepare(config.data))
+
+
 def training_batches(config: Config, step: int) -> tf.data.Dataset | tf.distribute.DistributedDataset:
     """Returns an endless dataset of batches of training images, from a given step on.
 

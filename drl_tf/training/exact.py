@@ -12,7 +12,7 @@ from drl_tf.config import config as configuration
 from drl_tf.core.guidance import classes_of
 from drl_tf.data import pipeline
 from drl_tf.distributed import devices, workers
-from drl_tf.runs import checkpoint
+from drl_tf.runs import checkpoint, workdirs
 from drl_tf.training.optimizers import compiled_model
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def store_images(config: Config, workdir: str, run: Any) -> dict[str, str]:
             _hold(model, images, labels)
         run.save_config(config)
         checkpoint.save(model, workdir)
-    return {'exact energies': f'of {stored:,} images', 'checkpoints': checkpoint.directory(workdir)}
+    return {'exact energies': f'of {stored:,} images', 'checkpoints': workdirs.checkpoints(workdir)}
 
 
 def _hold(model: RecoveryLikelihood, images: np.ndarray, labels: np.ndarray) -> None:

@@ -11,7 +11,8 @@ from drl_tf.base.errors import UserError
 from drl_tf.config import chains
 from drl_tf.config import config as configuration
 from drl_tf.core.weights import Weights
-from drl_tf.data import pipeline
+from drl_tf.data import dataset_table, pipeline
+from drl_tf.distributed import workers
 from drl_tf.runs import checkpoint
 
 if TYPE_CHECKING:
@@ -32,6 +33,26 @@ _EPOCHS = 200  # How often --train_steps=0 takes each picture.
 _FEWEST_STEPS = 2_000
 _MOST_STEPS = 20_000
 _FEW = 500  # Of fewer pictures than these a model is likely to learn copies.
+
+
+def completed(config: Config, workdir: str, init_from: str | None) -> Config:
+    """Returns a configuration with the options that the training images decide.
+
+    These are the mean and standard deviation of the pixels, for --energy=preconditioned, and the number of
+    steps, for the user's own pictures with --train_steps=0.
+
+    Args:
+      config: the configuration of the command.
+      workdir: the run's directory.
+      init_from: directory of another run whose weights training starts from; None: none.
+    """
+    if config.network.energy == 'preconditioned' and not config.data.data_std:
+        mean, std = workers.told_by_chief(lambda: data_scale(config.data, workdir, init_from))
+        config = config.replace(data_mean=tuple(mean), data_std=std)
+    if not config.training.train_steps or dataset_table.is_own(config.data.dataset):
+        chosen = workers.told_by_chief(lambda: steps_for_pictures(config, workdir))
+        config = config.with_flags(**chosen)
+    return config
 
 
 def data_scale(data: Data, workdir: str, init_from: str | None) -> tuple[tuple[float, ...], float]:

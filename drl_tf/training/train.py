@@ -16,13 +16,12 @@ from absl import logging
 from drl_tf.base.errors import DivergenceError, UserError, one_line
 from drl_tf.config.config import Config
 from drl_tf.core.weights import Weights
-from drl_tf.data import dataset_table, pipeline
-from drl_tf.distributed import devices, workers
+from drl_tf.distributed import devices
 from drl_tf.report import pages
-from drl_tf.runs import checkpoint
-from drl_tf.runs.run_directory import METRICS, Run
+from drl_tf.runs import workdirs
+from drl_tf.runs.run_directory import METRICS, Run, opened
 from drl_tf.training import callbacks, exact, resume
-from drl_tf.training.batches import show_batches, training_batches
+from drl_tf.training.batches import prepare_images, show_batches, training_batches
 from drl_tf.training.optimizers import compiled_model
 from drl_tf.training.page import Page
 from drl_tf.training.progress import ProgressBar, Stopwatch
@@ -71,35 +70,17 @@ def train(
     Example:
       train(config, 'runs/digits')
     """
-    workers.chief_first(lambda: pipeline.prepare(config.data))
-    with _opened(workdir) as run:
+    prepare_images(config)
+    with opened(workdir) as run:
         kept = restart and run.put_aside(init_from)
         if kept:
             print(f'moved the run in {workdir} to {kept}')
         if config.network.energy == 'exact':
             return exact.store_images(config, workdir, run)
-        config = _completed(config, workdir, init_from)
+        config = resume.completed(config, workdir, init_from)
         page = Page(workdir)
         with page.at_end():
             return _train_with_rollbacks(Task(config, workdir, run, page, init_from, weights))
-
-
-@contextlib.contextmanager
-def _opened(workdir: str) -> Iterator[Any]:
-    """Context manager: locks the workdir; yields its `Run`, whose methods work on the chief alone."""
-    with workers.held(workdir):
-        yield workers.OnChief(lambda: Run(workdir))
-
-
-def _completed(config: Config, workdir: str, init_from: str | None) -> Config:
-    """Returns the configuration with what the training images decide: mean and deviation, number of steps."""
-    if config.network.energy == 'preconditioned' and not config.data.data_std:
-        mean, std = workers.told_by_chief(lambda: resume.data_scale(config.data, workdir, init_from))
-        config = config.replace(data_mean=tuple(mean), data_std=std)
-    if not config.training.train_steps or dataset_table.is_own(config.data.dataset):
-        chosen = workers.told_by_chief(lambda: resume.steps_for_pictures(config, workdir))
-        config = config.replace(**chosen)
-    return config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,7 +157,7 @@ def _attempt(task: Task, attempt: int, time_limit: TimeLimit, stopwatch: Stopwat
             _fit(task, model, images, step, (time_limit, stopwatch))
     return {
         'step': f'{model.step:,}',
-        'checkpoints': checkpoint.directory(workdir),
+        'checkpoints': workdirs.checkpoints(workdir),
         'sample grids': os.path.join(workdir, 'samples'),
         'metrics log': os.path.join(workdir, METRICS),
         'report': os.path.join(workdir, pages.PAGE),

@@ -108,7 +108,7 @@ def test_it_draws_and_the_slider_and_play_show_the_way_from_noise(page, monkeypa
 def test_stop_ends_playing(page, monkeypatch):
     from drl_tf.app import pages
 
-    monkeypatch.setattr(pages, '_FRAME_SECONDS', 600)
+    monkeypatch.setattr(pages, 'FRAME_SECONDS', 600)
     for _ in range(2):  # Were the first play not over, the second could not begin.
         assert made(page, 'Draw', 'drawn').std() > 50
         last = page.value(source('drawn'))

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import sys
 
+import numpy as np
 import pytest
 from helpers import authors_format
 from helpers.authors_format import Architecture, variables
@@ -14,7 +15,7 @@ from drl_tf.app import server
 from drl_tf.cli import modes, parsing, run_modes
 from drl_tf.cli.command_options import MODES, Command
 from drl_tf.cli.main import main
-from drl_tf.cli.options_by_mode import READ_BY, SET_BY_ROWS
+from drl_tf.cli.options_by_mode import READ_BY, SET_BY_ROWS, readers
 from drl_tf.config import config as configuration
 from drl_tf.config import tuned
 from drl_tf.experiments import ablation_rows, sweep
@@ -104,15 +105,15 @@ class Recorder:
         groups = [group.type for group in configuration.groups()]
         for kind in (Command, *groups):
             patch.setattr(kind, '__getattribute__', self._reading)
-        replace = configuration.Config.replace
+        with_flags = configuration.Config.with_flags
 
         def replaced(config, **values):
-            new = replace(config, **values)
+            new = with_flags(config, **values)
             for group in configuration.groups():
                 self._keep(vars(new)[group.name], self._left(vars(config)[group.name]) - set(values))
             return new
 
-        patch.setattr(configuration.Config, 'replace', replaced)
+        patch.setattr(configuration.Config, 'with_flags', replaced)
 
     def watch(self, command, config):
         for group in (command, *vars(config).values()):
@@ -144,7 +145,8 @@ def _goes_through(code):
     if file.endswith('config/chains.py'):
         return 'check' in name
     return file.endswith(('config/options.py', 'option_fields.py', 'combinations.py', 'dataclasses.py')) or (
-        file.endswith('config/config.py') and name in ('__post_init__', 'options', 'replace', 'differences')
+        file.endswith('config/config.py')
+        and name in ('__post_init__', 'options', 'with_flags', 'differences')
     )
 
 
@@ -173,24 +175,34 @@ def test_a_mode_accesses_what_the_table_says(digits_run, monkeypatch, tmp_path, 
         workdir = trained(tmp_path / 'points', POINTS)
     if mode == 'sweep_chains':
         workdir = trained(tmp_path / 'run', [*SMALL, *OF_LOG_DENSITIES])
-    argv = ['run.py', f'--mode={mode}', f'--workdir={workdir}', *FEW[mode]]
+    check(mode, [f'--workdir={workdir}', *FEW[mode]], monkeypatch)
+
+
+def check(mode, words, patch):
+    """Runs a mode, and compares the options that it accesses with those that the table names."""
+    argv = ['run.py', f'--mode={mode}', *words]
     values = parsing.parse(argv)
     command = parsing.group_of(Command, values)
-    config, _ = parsing.resolve(command, values, argv)
+    config, workdir = parsing.resolve(command, values, argv)
     exact = mode in run_modes.FLOAT32
     config = config.replace(precision='float32')
-    recorder = Recorder(monkeypatch)
+    recorder = Recorder(patch)
     recorder.watch(command, config)
     with contextlib.redirect_stdout(io.StringIO()):
-        modes.FUNCTIONS[mode](command, config, str(workdir))
+        modes.FUNCTIONS[mode](command, config, workdir)
     found = recorder.names - NO_MATTER.get(mode, set()) - ({'precision'} if exact else set())
     if mode in STORE_ALL:
         found |= {field.name for field, _ in config.options()}
     fixed = {field.name for field, _ in config.options() if field.metadata['changes'] == 'never'}
-    said = {name for name, readers in READ_BY.items() if mode in readers and READ_BY[name] is not MODES}
-    said -= NOT_SEEN.get(mode, set())
+    said = {name for name in READ_BY if mode in readers(name, command.samples)}
+    said -= {name for name in said if READ_BY[name] is MODES} | NOT_SEEN.get(mode, set())
     differences = (found ^ said) - fixed - BEFORE
     assert not differences, (sorted(found - said), sorted(said - found))
+
+
+def test_scores_of_given_images_access_what_the_table_says(monkeypatch, tmp_path):
+    np.save(tmp_path / 'x.npy', np.zeros([3, 16, 16, 1], np.uint8))
+    check('evaluate', [f'--samples={tmp_path}/x.npy', '--dataset=digits', '--num_real=32'], monkeypatch)
 
 
 def test_every_mode_is_held_against_the_table():

@@ -149,7 +149,8 @@ def test_a_worker_is_stopped_while_images_are_scored(tmp_path, stopped):
 def test_a_run_of_two_survives_a_signal_and_a_kill(capsys, tmp_path):
     """SIGTERM to one saves the same step of both, a killed one ends the other; meanwhile and after, the run
     is that of one process."""
-    options = [*OPTIONS, '--evaluate_every=0', f'--train_steps={_STEPS}', '--workdir']
+    options = [*OPTIONS, '--recipe=preconditioned', '--mcmc_steps=0', '--evaluate_every=0']
+    options += [f'--train_steps={_STEPS}', '--workdir']
     workdir, checkpoints = tmp_path / 'two', tmp_path / 'two' / 'checkpoints'
     processes = start(tmp_path, *options, workdir)
     wait_for((workdir / 'metrics.jsonl').exists, processes)

@@ -8,7 +8,7 @@ from helpers.tiny import TINY, call, refused, scores
 
 from drl_tf.base.errors import UserError
 from drl_tf.cli.main import main
-from drl_tf.runs import checkpoint
+from drl_tf.runs import checkpoint, workdirs
 
 FRECHET = 'frechet_distance_digits_classifier'
 
@@ -36,7 +36,7 @@ def test_the_best_checkpoint_outlives_the_last_three_and_scores_the_same_again(c
     assert [line['step'] for line in lines] == [4, 8, 10]
     assert checkpoint.best_step(workdir) == best['step']
     assert [path.name for path in (workdir / 'best').glob('0*')] == [f'{best["step"]:08d}']
-    assert checkpoint.steps(workdir) == [8, 9, 10]
+    assert workdirs.steps(workdir) == [8, 9, 10]
     checkpoint.keep_best(workdir, 8, {FRECHET: 0})
     shutil.rmtree(workdir / 'checkpoints' / '00000008')
     arguments = ['--num_samples=24', '--num_real=200', '--best']

@@ -13,7 +13,7 @@ from helpers.tiny import call, refused
 from drl_tf.cli.main import main
 from drl_tf.config import config
 from drl_tf.data import pipeline
-from drl_tf.runs import authors_weights, checkpoint
+from drl_tf.runs import authors_weights, checkpoint, workdirs
 from drl_tf.training.optimizers import compiled_model
 
 OFFICIAL = FIXTURE / 'ckpt-iter12345'
@@ -201,7 +201,7 @@ def test_further_training_starts_at_its_level(further):
 
 def test_the_workdir_alone_says_what_is_trained_further(further, capsys):
     _, root = further
-    assert checkpoint.steps(root / 'further') == [0, 6]
+    assert workdirs.steps(root / 'further') == [0, 6]
     begun = config.load(root / 'run')
     assert config.load(root / 'further') == begun.replace(train_steps=6)
     assert begun.training.max_loss == config.Training().max_loss and begun.training.precision == 'float32'

@@ -10,7 +10,7 @@ from helpers.small_models import trained
 
 from drl_tf.base.errors import UserError
 from drl_tf.config import config
-from drl_tf.runs import checkpoint
+from drl_tf.runs import checkpoint, workdirs
 
 
 def state(model):
@@ -41,14 +41,14 @@ def test_keeps_the_last_three_and_no_half_written_one(tmp_path, monkeypatch):
     for step in (5, 6, 7, 8):
         model.optimizer.iterations.assign(step)
         checkpoint.save(model, tmp_path)
-    assert checkpoint.steps(tmp_path) == [6, 7, 8]
+    assert workdirs.steps(tmp_path) == [6, 7, 8]
     model.optimizer.iterations.assign(9)
     monkeypatch.setattr(os, 'replace', _full_disk)
     with pytest.raises(
         UserError, match=r'00000009 could not be written .*No space.* the older ones are sound'
     ):
         checkpoint.save(model, tmp_path)
-    assert os.listdir(checkpoint.directory(tmp_path)) and checkpoint.steps(tmp_path) == [6, 7, 8]
+    assert os.listdir(workdirs.checkpoints(tmp_path)) and workdirs.steps(tmp_path) == [6, 7, 8]
     assert checkpoint.restore(model, tmp_path) == 8
 
 

@@ -93,7 +93,7 @@ def test_weights_of_all_networks_are_compared(options):
 
 
 def test_many_weights_are_drawn_instead_of_stored(tmp_path, monkeypatch):
-    monkeypatch.setattr(lower, '_MOST_STORED', 0)
+    monkeypatch.setattr(lower, 'MOST_STORED', 0)
     (arrays,) = written(tmp_path, '--program=sample', '--precision=float32', '--steps=0', *SMALL).values()
     about = json.loads(str(arrays['description']))
     drawn = {argument['name'] for argument in about['variables'] if 'std' in argument}
