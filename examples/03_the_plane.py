@@ -46,7 +46,6 @@ import tensorflow as tf
 
 import drl_tf
 from drl_tf.core import noise
-from drl_tf.core.guidance import UNCONDITIONAL
 from drl_tf.data import plane
 from drl_tf.experiments import annealing, bridges
 from drl_tf.experiments.density import quadrature
@@ -119,7 +118,7 @@ seed = noise.root(0, noise.SAMPLING)
 x, states = noise.normal(noise.fold(seed, noise.PRIOR), fresh.shape), {}
 for high, low in itertools.pairwise([schedule.num_levels, *reversed(levels)]):
     bounds = tf.constant(high), tf.constant(low)
-    x, _ = inside.walk_levels(x, *bounds, seed, 0, 'ema', UNCONDITIONAL)
+    x, _ = inside.walk_levels(x, *bounds, seed)
     states[low] = x.numpy()
 
 

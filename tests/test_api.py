@@ -14,6 +14,7 @@ from drl_tf.base import pixels
 from drl_tf.config import config as configuration
 from drl_tf.core import noise
 from drl_tf.core.guidance import guided
+from drl_tf.core.sampling import Draw
 from drl_tf.runs import checkpoint, exported, samples
 
 IMAGES = np.random.default_rng(0).integers(0, 256, [20, 8, 8, 1]).astype(np.uint8)
@@ -60,7 +61,9 @@ def test_samples_are_those_of_the_seed(model, run):
     """In batches (16 at a time) and alone, with classes in turn or as asked, guided or not."""
     images = model.generate(20, seed=4)
     assert images.dtype == np.uint8 and images.shape == (20, 8, 8, 1)
-    expected = pixels.to_uint8(run.sample(20, [4, noise.SAMPLING], terms=guided(tf.range(20) % 10 + 1))[-1])
+    expected = pixels.to_uint8(
+        run.sample(20, [4, noise.SAMPLING], Draw(terms=guided(tf.range(20) % 10 + 1)))[-1]
+    )
     assert np.abs(images.astype(int) - expected).max() <= 1
     assert np.abs(model.generate(3, seed=4, first=15).astype(int) - images[15:18]).max() <= 1
     assert np.abs(model.generate(20, seed=4, labels=LABELS).astype(int) - images).max() <= 1

@@ -17,6 +17,7 @@ from drl_tf.base import arguments
 from drl_tf.base.errors import UserError
 from drl_tf.core import noise
 from drl_tf.core.guidance import composed, network_labels
+from drl_tf.core.sampling import Draw
 from drl_tf.core.weights import Weights
 from drl_tf.editing import compose as composing
 from drl_tf.editing import expressions
@@ -238,7 +239,7 @@ def compose(
 
     terms = composed([tf.fill([num], network_labels(label)) for label in weights], list(weights.values()))
     root = tf.constant(noise.root(seed, noise.SAMPLING))
-    states = model.model.sample(tf.constant(num), root, terms=terms, after_part=after_part)
+    states = model.model.sample(tf.constant(num), root, Draw(terms=terms), after_part=after_part)
     return pictures.kept(finite(states[-1].numpy()))
 
 

@@ -8,12 +8,12 @@ import tensorflow as tf
 from drl_tf.core import noise, objectives
 from drl_tf.core.batch import Batch
 from drl_tf.core.denoising import posterior_mean
-from drl_tf.core.diffusion import Schedule, at, per_image
-from drl_tf.core.guidance import Terms
+from drl_tf.core.diffusion import at, per_image
 from drl_tf.core.level_mean import LevelMean
 from drl_tf.core.networks.unet import Initializer, Size
 from drl_tf.core.noise import Seed
 from drl_tf.core.recovery_likelihood import RecoveryLikelihood
+from drl_tf.core.sampling import Draw
 from drl_tf.core.weight_updates import Learner, LossesAndGradients
 from drl_tf.core.weights import Weights, with_average
 
@@ -38,7 +38,7 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
       >>> config = config.replace(initializer=True, initializer_channels=8, initializer_blocks=1)
       >>> model = CooperativeRecoveryLikelihood(config)
       >>> x_next, level = tf.ones([2, 8, 8, 1]), tf.constant([0, 5])
-      >>> start, mean = model.chain_start(x_next, level, [0, 1], 0, weights='ema', terms=[(None, 1.0)])
+      >>> start, mean = model.chain_start(x_next, level, [0, 1], Draw())
       >>> bool(tf.reduce_all(mean == x_next))
       True
     """
@@ -78,11 +78,8 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
         x_next: tf.Tensor,
         level: tf.Tensor,
         seed: Seed,
-        first: int | tf.Tensor,
-        weights: Weights,
-        terms: Terms,
+        draw: Draw,
         training: bool = False,
-        walk: Schedule | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns y^0, the first states of the chains that draw y_t given x_{t+1}, and the mean of y^0.
 
@@ -92,27 +89,24 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
         Args:
           x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
           level: noise level t of each image, 0 to T - 1, int32 [B].
-          seed: random seed, int32 [2].
-          first: index of the first image; the noise of image i depends on (seed, first + i) only.
-          weights: which weights of g to use: 'ema' (moving averages) or 'raw' (as trained).
-          terms: (labels, weight) pairs. The mean is the weighted sum of the proposals for these labels.
-            labels: class + 1 of each image, int32 [B], or None for no class.
+          seed: random seed, int32 [2]; the noise of image i depends on (seed, draw.first + i) only.
+          draw: which images, and how. The mean is the weighted sum of the proposals for the labels in its
+            `terms`. Its `walk` is ignored; the noise levels are those of the attribute `schedule`.
           training: True switches dropout on.
-          walk: ignored; the noise levels are those of the attribute `schedule`.
 
         Returns:
           y^0 and its mean, both float32 [B, H, W, C].
         """
-        network = Weights(weights).of(self.ema_initializer, self.initializer)
-        dropout = noise.Dropout(noise.fold(seed, noise.DROPOUT), (first,)) if training else None
+        network = Weights(draw.weights).of(self.ema_initializer, self.initializer)
+        dropout = noise.Dropout(noise.fold(seed, noise.DROPOUT), (draw.first,)) if training else None
         remat = training and self.config.training.remat
         time = per_image(self.schedule.time, level + 1)
         proposals = [
             (tf.cast(weight, tf.float32), network(x_next, time, labels, dropout=dropout, remat=remat))
-            for labels, weight in terms
+            for labels, weight in draw.terms
         ]
         mean = tf.add_n([tf.reshape(weight, [-1, 1, 1, 1]) * proposed for weight, proposed in proposals])
-        z = noise.normal(seed, tf.shape(x_next), first)
+        z = noise.normal(seed, tf.shape(x_next), draw.first)
         return mean + at(self.schedule.posterior_std, level) * z, mean
 
     def start_gradients(

@@ -14,6 +14,7 @@ from drl_tf.core.diffusion import Schedule, at, per_image
 from drl_tf.core.energy_networks import energy_network
 from drl_tf.core.guidance import UNCONDITIONAL, Terms
 from drl_tf.core.langevin import LogDensity, value_gradient
+from drl_tf.core.sampling import PLAIN, Draw
 from drl_tf.core.weights import Weights, with_average
 
 
@@ -120,29 +121,25 @@ class EnergyModel(keras.Model):
         x_next: tf.Tensor,
         level: tf.Tensor,
         seed: noise.Seed,
-        first: int | tf.Tensor,
-        weights: Weights,
-        terms: Terms,
+        draw: Draw,
         training: bool = False,
-        walk: Schedule | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns y^0, the first states of the chains that draw y_t = m_t x_t given x_{t+1}, and y^0's mean.
 
         With the option proposal='x_next', both are x_{t+1}. Else y^0 is its mean (Tweedie's formula) + noise.
 
         Args:
-          x_next, level: x_{t+1}, float32 [B, H, W, C], and each image's t, an index into `walk`, int32 [B].
-          seed, first: seed, int32 [2], and index of the first image; chain i depends on (seed, first + i).
-          weights, terms: which weights, 'ema' (averaged) or 'raw'; which classes, from `guidance.guided`.
+          x_next, level: x_{t+1}, float32 [B, H, W, C], and each image's t, an index into the walk, int32 [B].
+          seed: seed, int32 [2]; chain i depends on (seed, draw.first + i).
+          draw: which images, and how. Its `walk` None: `self.schedule`, the levels of training.
           training: False: the option `noise_scale` multiplies the noise in y^0; True: it has no effect.
-          walk: the noise levels that sampling visits; None: `self.schedule`, the levels of training.
         """
         if self.config.diffusion.proposal == 'x_next':
             return x_next, x_next
-        walk = walk or self.schedule
+        walk = draw.walk or self.schedule
         scale = 1.0 if training else self.config.sampling.noise_scale
-        eps = scale * noise.normal(seed, tf.shape(x_next), first)
-        score = self._score(walk, x_next, level + 1, weights, terms)
+        eps = scale * noise.normal(seed, tf.shape(x_next), draw.first)
+        score = self._score(walk, x_next, level + 1, draw.weights, draw.terms)
         return denoising.posterior_proposal(walk, score, x_next, level, eps)
 
     def _score(self, walk: Schedule, x: tf.Tensor, t: tf.Tensor, weights: Weights, terms: Terms) -> tf.Tensor:
@@ -156,23 +153,13 @@ class EnergyModel(keras.Model):
         return tf.where((t > below)[:, None, None, None], -x, score)
 
     @graphs.graph
-    def denoise(
-        self,
-        x_next: tf.Tensor,
-        level: tf.Tensor,
-        seed: noise.Seed,
-        first: int | tf.Tensor = 0,
-        weights: Weights = Weights.EMA,
-        terms: Terms = UNCONDITIONAL,
-        corrector_steps: tf.Tensor | None = None,
-    ) -> tf.Tensor:
+    def denoise(self, x_next: tf.Tensor, level: tf.Tensor, seed: noise.Seed, draw: Draw = PLAIN) -> tf.Tensor:
         """Draws x_t given x_{t+1}: one noise level of `sample`. Returns x_t, float32 [B, H, W, C].
 
         Args:
           x_next, level: x_{t+1}, float32 [B, H, W, C], and each image's level t, 0 to T - 1, int32 [B].
-          seed, first: seed, int32 [2], and index of the first image; image i depends on (seed, first + i).
-          weights, terms: which weights, 'ema' (averaged) or 'raw'; which classes, from `guidance.guided`.
-          corrector_steps: relative step sizes, from `pilot.steps`, float32 [T]; None: from `schedule.delta`.
+          seed: seed, int32 [2]; image i depends on (seed, draw.first + i).
+          draw: which images, and how; its `walk` is not used: the levels are those of `self.schedule`.
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -180,8 +167,7 @@ class EnergyModel(keras.Model):
           >>> EnergyModel(config).denoise(tf.ones([2, 8, 8, 1]), tf.constant([0, 5]), seed=[0, 1]).shape
           TensorShape([2, 8, 8, 1])
         """
-        sampler = self.sampler(self.schedule, first, weights, terms, corrector_steps)
-        return sampler.recover(x_next, level, seed)[0]
+        return self.sampler(draw._replace(walk=self.schedule)).recover(x_next, level, seed)[0]
 
     @graphs.graph
     def prior(self, num_images: int, seed: noise.Seed, first: int | tf.Tensor) -> tf.Tensor:
@@ -195,52 +181,40 @@ class EnergyModel(keras.Model):
         high: tf.Tensor,
         low: tf.Tensor,
         seed: noise.Seed,
-        first: int | tf.Tensor,
-        weights: Weights,
-        terms: Terms,
-        corrector_steps: tf.Tensor | None = None,
-        walk: Schedule | None = None,
+        draw: Draw = PLAIN,
     ) -> tuple[tf.Tensor, sampling.Info]:
         """Draws images at the noise level `low`, given images x at the level `high`; `sample` calls this.
 
-        `high` and `low` are indices into `walk` (None: `self.walk`), int32 []. Image i depends on x, seed and
-        first + i. `weights` is 'ema' or 'raw', `terms` come from `guidance.guided`, `corrector_steps` from
-        `pilot.steps` (None: from `walk.delta`). Returns images like x, and the chains' acceptance, an `Info`.
+        `high` and `low` are indices into the levels of `draw.walk`, int32 []. Image i depends on x, seed and
+        draw.first + i. Returns images like x, and the chains' acceptance, an `Info`.
         """
 
         def of_part(begin: int, part: Any) -> tuple[tf.Tensor, sampling.Info]:
             x, terms, first = part
             first = first if isinstance(first, noise.Between) else first + begin
-            sampler = self.sampler(walk or self.walk, first, weights, terms, corrector_steps)
-            return sampler.descend(x, high, low, seed)
+            return self.sampler(draw._replace(terms=terms, first=first)).descend(x, high, low, seed)
 
-        return concatenated(of_part, (x, terms, first))
+        return concatenated(of_part, (x, draw.terms, draw.first))
 
-    def sampler(
-        self,
-        walk: Schedule,
-        first: int | tf.Tensor,
-        weights: Weights,
-        terms: Terms,
-        corrector_steps: tf.Tensor | None,
-    ) -> sampling.Sampler:
-        """Returns a `Sampler` that draws images on the levels of `walk`; `denoise` explains the arguments."""
+    def sampler(self, draw: Draw) -> sampling.Sampler:
+        """Returns a `Sampler` that draws images on the levels of `draw.walk`."""
+        walk = draw.walk or self.walk
 
         def start_at(x_next: tf.Tensor, level: tf.Tensor, seed: noise.Seed) -> tf.Tensor:
             seed = noise.fold(seed, noise.START)
-            return self.chain_start(x_next, level, seed, first, weights, terms, walk=walk)[0]
+            return self.chain_start(x_next, level, seed, draw._replace(walk=walk))[0]
 
         return sampling.Sampler(
             schedule=walk,
-            density_at=lambda level: self._density_on(walk, level, weights, terms),
+            density_at=lambda level: self._density_on(walk, level, draw.weights, draw.terms),
             start_at=start_at,
             steps_at=larger_steps.steps_at(self.config, walk),
             corrector=self.config.corrector,
-            corrector_steps=corrector_steps,
+            corrector_steps=draw.corrector_steps,
             noise_scale=self.config.sampling.noise_scale,
             step_scale=larger_steps.scale(self.config, walk),
             beta=larger_steps.beta(self.config, walk),
-            first=first,
+            first=draw.first,
         )
 
     @graphs.graph
@@ -252,28 +226,22 @@ class EnergyModel(keras.Model):
         self,
         num_images: int,
         seed: noise.Seed,
-        first: Any = 0,
-        weights: Weights = Weights.EMA,
-        terms: Terms = UNCONDITIONAL,
+        draw: Draw = PLAIN,
         run: Callable[[Callable[..., Any], tuple[Any, ...]], Any] = lambda function, args: function(*args),
         after_part: Callable[[float], object] = lambda share: None,
-        most_parts: int = sampling.MOST_PARTS,
-        corrector_steps: tf.Tensor | None = None,
         after_chains: Callable[[Any], object] = lambda info: None,
-        walk: Schedule | None = None,
+        most_parts: int = sampling.MOST_PARTS,
     ) -> list[Any]:
         """Samples images, from white noise x_T down to x_0, the lowest noise level (paper, Algorithm 2).
 
         Args:
           num_images: n, the number of images on each replica.
-          seed, first: seed, int32 [2], and index of the first image; image i depends on (seed, first + i).
-          weights, terms: which weights, 'ema' (averaged) or 'raw'; which classes, from `guidance.guided`.
+          seed: seed, int32 [2]; image i depends on (seed, draw.first + i).
+          draw: which images, and how.
           run: calls a function with a tuple of arguments; on replicas: `run` of a `tf.distribute.Strategy`.
-          most_parts: largest number of parts into which the levels are divided; sampling reports each part.
           after_part: called after each part with that part's share of the levels, between 0 and 1.
           after_chains: called after each part with acceptance and displacement of its chains, an `Info`.
-          corrector_steps: relative step sizes; None: `pilot.steps` finds them, which may take a pilot run.
-          walk: the noise levels to visit; None: `self.walk`.
+          most_parts: largest number of parts into which the levels are divided; sampling reports each part.
 
         Returns:
           [x_T, states in between, x_0], float32 [n, H, W, C]; the option `final_denoise` denoises x_0.
@@ -284,17 +252,18 @@ class EnergyModel(keras.Model):
           >>> EnergyModel(config).sample(2, seed=[0, 1])[-1].shape
           TensorShape([2, 8, 8, 1])
         """
-        walk = walk or self.walk
-        q = pilot.steps(self, weights, walk) if corrector_steps is None else corrector_steps
+        walk = draw.walk or self.walk
+        if draw.corrector_steps is None:
+            draw = draw._replace(corrector_steps=pilot.steps(self, draw.weights, walk))
 
         def descend(x: Any, high: int, low: int) -> Any:
             levels = (tf.constant(high), tf.constant(low))
-            x, info = run(self.walk_levels, (x, *levels, seed, first, weights, terms, q, walk))
+            x, info = run(self.walk_levels, (x, *levels, seed, draw))
             after_chains(info)
             return x
 
-        x = run(self.prior, (num_images, noise.fold(seed, noise.PRIOR), first))
+        x = run(self.prior, (num_images, noise.fold(seed, noise.PRIOR), draw.first))
         trajectory = sampling.progressive(descend, x, walk.num_levels, after_part, most_parts)
         if self.config.diffusion.final_denoise:
-            trajectory[-1] = run(self.final_denoise, (trajectory[-1], weights, terms))
+            trajectory[-1] = run(self.final_denoise, (trajectory[-1], draw.weights, draw.terms))
         return trajectory

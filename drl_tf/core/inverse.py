@@ -15,6 +15,7 @@ from drl_tf.core.langevin import LogDensity
 from drl_tf.core.noise import Seed
 from drl_tf.core.posterior import Effort, Observation, Posterior
 from drl_tf.core.replacement import Replacement
+from drl_tf.core.sampling import Draw
 from drl_tf.core.weights import Weights
 
 
@@ -114,7 +115,7 @@ def solve(
 
         std = model.network_of(weights).std
         return Posterior(walk, log_prob_at, std, observation, plan.effort, first).draw(x_T, seed)
-    sampler = model.sampler(model.walk, first, weights, terms, corrector_steps)
+    sampler = model.sampler(Draw(first, weights, terms, corrector_steps))
     x_0 = Replacement(sampler, observation, plan.effort.rounds).draw(x_T, seed)
     return model.final_denoise(x_0, weights, terms) if model.config.diffusion.final_denoise else x_0
 

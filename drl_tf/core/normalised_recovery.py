@@ -176,7 +176,8 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
 
         def start_at(x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
             seed = noise.fold(seed, noise.START)
-            return self.chain_start(x_next, level, seed, first, Weights.RAW, terms, training=True)[0]
+            draw = sampling.Draw(first, Weights.RAW, terms)
+            return self.chain_start(x_next, level, seed, draw, training=True)[0]
 
         q = self.config.training.contrastive_step
         sampler = sampling.Sampler(

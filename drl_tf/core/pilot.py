@@ -13,6 +13,7 @@ from drl_tf.core import noise
 from drl_tf.core.correctors import ADJUSTED, TARGET_ACCEPTANCE
 from drl_tf.core.diffusion import Schedule
 from drl_tf.core.guidance import UNCONDITIONAL, Terms, guided, network_labels
+from drl_tf.core.sampling import Draw
 from drl_tf.core.weights import Weights
 
 _IMAGES = 32
@@ -109,7 +110,7 @@ def _adapted(model: Any, weights: Weights, walk: Schedule, target: float) -> lis
 
     @tf.function(autograph=False)
     def recover(x_next: tf.Tensor, t: tf.Tensor, q: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        sampler = model.sampler(walk, 0, weights, terms, tf.fill([walk.num_levels], q))
+        sampler = model.sampler(Draw(0, weights, terms, tf.fill([walk.num_levels], q), walk))
         x, info = sampler.recover(x_next, tf.fill([_IMAGES], t), noise.fold(seed, noise.LANGEVIN, t))
         return x, tf.reduce_mean(info.acceptance)
 

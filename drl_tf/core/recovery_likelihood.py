@@ -12,6 +12,7 @@ from drl_tf.core.diffusion import at, per_image
 from drl_tf.core.energy_model import EnergyModel
 from drl_tf.core.level_mean import LevelMean, rms, summed_over_replicas
 from drl_tf.core.noise import Dropout, Seed
+from drl_tf.core.sampling import Draw
 from drl_tf.core.saving import SavedModel
 from drl_tf.core.weight_updates import Learner, LossesAndGradients
 from drl_tf.core.weights import Weights
@@ -146,9 +147,8 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         # Negatives y-: K Langevin steps on p(y | x_{t+1}), from x_{t+1} or from a proposal.
         with tf.GradientTape() as start_tape:
             seed = noise.fold(batch.seed, noise.START)
-            start, proposal = self.chain_start(
-                x_next, batch.level, seed, batch.first, Weights.RAW, batch.terms, training=True
-            )
+            draw = Draw(batch.first, Weights.RAW, batch.terms)
+            start, proposal = self.chain_start(x_next, batch.level, seed, draw, training=True)
         y_neg, chain_gradient = self.chain(start, x_next, batch.level, batch.seed, batch.first, batch.labels)
 
         # The gradient of (s_1 / s_{t+1}) (f(y-, t) - f(y+, t)) + l2 f^2; y- and y+ count as constants.

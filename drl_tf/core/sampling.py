@@ -11,13 +11,41 @@ import tensorflow as tf
 from drl_tf.core import correctors, noise
 from drl_tf.core.conditionals import Noise, conditional, conditional_chain
 from drl_tf.core.diffusion import Schedule, at
+from drl_tf.core.guidance import UNCONDITIONAL, Terms
 from drl_tf.core.langevin import LogDensity
 from drl_tf.core.noise import Seed
+from drl_tf.core.weights import Weights
 
 MOST_PARTS = 32
 _MOST_STATES = 9
 # Level t of each image, int32 [B] -> log density, a callable y -> F(y, t), float32 [B].
 DensityAt: TypeAlias = Callable[[tf.Tensor], LogDensity]
+
+
+class Draw(NamedTuple):
+    """Which images to draw from a model, and how: what all steps of sampling have in common.
+
+    Attributes:
+      first: index of the first image; image i depends on (seed, first + i). On replicas: one index for each.
+      weights: which weights of the model, 'ema' (moving averages) or 'raw' (as trained).
+      terms: which classes, (labels, weight) pairs from `guidance.guided`.
+      corrector_steps: relative step size of the chains at each level, from `pilot.steps`, float32 [T]. None:
+        the step sizes of `walk`; `EnergyModel.sample` calls `pilot.steps`, which may take a pilot run.
+      walk: the noise levels to visit; None: `EnergyModel.walk`.
+
+    Examples:
+      >>> Draw(first=16).weights.value
+      'ema'
+    """
+
+    first: Any = 0
+    weights: Weights = Weights.EMA
+    terms: Terms = UNCONDITIONAL
+    corrector_steps: tf.Tensor | None = None
+    walk: Schedule | None = None
+
+
+PLAIN = Draw()  # The images from the first on, by the averaged weights, of no class.
 
 
 class Info(NamedTuple):
@@ -187,6 +215,7 @@ class Sampler:
             by_level = Info(*(tf.tensor_scatter_nd_update(all, [[t - 1]], [mine]) for all, mine in pairs))
             return t - 1, tf.ensure_shape(lower, x.shape), by_level
 
+        # For t = high - 1, .., low: x_t given x_{t+1}.
         zeros = tf.zeros([self.schedule.num_levels, tf.shape(x)[0]])
         state = (high, x, Info(zeros, zeros))
         _, x, by_level = tf.while_loop(lambda t, *_: t > low, step, state, parallel_iterations=1)

@@ -18,6 +18,7 @@ from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import Terms, between_classes
 from drl_tf.core.inverse import Plan, solve
 from drl_tf.core.posterior import Observation
+from drl_tf.core.sampling import Draw
 from drl_tf.core.weights import Weights
 from drl_tf.editing import degradations, plans
 from drl_tf.editing.degradations import Degradation
@@ -181,8 +182,8 @@ class Editing(Generating):
             eps = noise.normal(noise.fold(seed, noise.FORWARD), tf.shape(clean), rows.start)
             noisy = at(walk.A, index) * clean + at(walk.S, index) * eps
             bounds = (tf.constant(level), tf.constant(0))
-            first = tf.constant(rows.start)
-            x_0, _ = self.model.walk_levels(noisy, *bounds, seed, first, self._weights, terms, q)
+            draw = Draw(tf.constant(rows.start), self._weights, terms, q)
+            x_0, _ = self.model.walk_levels(noisy, *bounds, seed, draw)
             return self._finished(x_0, terms).numpy()
 
         return pictures.kept(finite(self._in_parts(answer, len(x), labels, guidance)))
@@ -233,8 +234,8 @@ class Editing(Generating):
         options: dict[str, Any] = {
             'run': functools.partial(steps.run, self._run),
             'after_part': steps.after_part,
-            'corrector_steps': self._corrector_steps(self.model.walk),
         }
+        q = self._corrector_steps(self.model.walk)
         steps.callbacks.on_predict_begin()
         position = np.linspace(0, 1, n, dtype=np.float32)
         drawn = []
@@ -242,7 +243,8 @@ class Editing(Generating):
             mine = tf.constant(position[start : start + size])
             terms = between_classes(labels, mine, guidance)
             between = noise.between(tf.constant(ends[0]), tf.constant(ends[1]), mine)
-            states = self.model.sample(len(mine), seed, between, self._weights, terms, **options)
+            draw = Draw(between, self._weights, terms, q)
+            states = self.model.sample(len(mine), seed, draw, **options)
             drawn.append(states[-1].numpy())
         steps.callbacks.on_predict_end()
         return pictures.kept(finite(np.concatenate(drawn)))

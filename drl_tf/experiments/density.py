@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from drl_tf.base.files import write_json
 from drl_tf.config import combinations
 from drl_tf.core import noise, pilot
-from drl_tf.core.guidance import UNCONDITIONAL
+from drl_tf.core.sampling import Draw
 from drl_tf.core.weights import Weights
 from drl_tf.data import plane
 from drl_tf.experiments import annealing, bridges
@@ -228,9 +228,9 @@ def _sampled(
     seed = noise.root(model.config.training.seed, noise.SAMPLING)
     found = {}
     x = noise.normal(noise.fold(seed, noise.PRIOR), [num_samples, *plane.IMAGE_SHAPE])
-    q = pilot.steps(model, weights)
+    draw = Draw(weights=weights, corrector_steps=pilot.steps(model, weights))
     for high, low in itertools.pairwise([model.schedule.num_levels, *levels]):
-        x, _ = model.walk_levels(x, tf.constant(high), tf.constant(low), seed, 0, weights, UNCONDITIONAL, q)
+        x, _ = model.walk_levels(x, tf.constant(high), tf.constant(low), seed, draw)
         found[low] = model.schedule.m[low] * x.numpy()
     return found
 

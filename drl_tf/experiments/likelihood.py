@@ -15,6 +15,7 @@ import tensorflow as tf
 from drl_tf.base.files import digest, held, write_json
 from drl_tf.config import chains
 from drl_tf.core import noise, pilot
+from drl_tf.core.sampling import Draw
 from drl_tf.core.weights import Weights
 from drl_tf.experiments import bridges, held_out, partition, walk_bridges
 from drl_tf.experiments.bits_per_dim import FEW_EFFECTIVE, bits_per_dim
@@ -121,8 +122,8 @@ def _run(
     long_run = sides.path.last
 
     def samples_of(first: int, count: int) -> tf.Tensor:
-        drawn = model.sample(count, noise.root(seed, noise.LIKELIHOOD), first, weights, corrector_steps=q)
-        return sides.path.states(drawn[-1])
+        draw = Draw(first, weights, corrector_steps=q)
+        return sides.path.states(model.sample(count, noise.root(seed, noise.LIKELIHOOD), draw)[-1])
 
     with pictures.progress_bar(sides.num_steps(long_run), 'annealing', unit=' transitions') as bar:
         return sides.forward(bar.update), sides.reverse(samples_of, long_run, bar.update)

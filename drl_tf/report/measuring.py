@@ -15,6 +15,7 @@ from drl_tf.base.errors import UserError
 from drl_tf.core import noise
 from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import UNCONDITIONAL, guided, network_labels
+from drl_tf.core.sampling import Draw
 from drl_tf.core.weights import Weights
 from drl_tf.data import pipeline, plane
 from drl_tf.report import measured
@@ -159,7 +160,6 @@ def _sampled(model: EnergyModel, count: int) -> tuple[list[tf.Tensor], np.ndarra
     config = model.config
     request = SampleRequest.of(config, count)
     size = min(count, config.sampling.sample_batch_size)
-    seed = request.noise_seed
     q = chain_report.corrector_steps(model, Weights.EMA)
     corrector_steps = None if q is None else tf.constant(q, tf.float32)
     parts = []
@@ -172,16 +172,8 @@ def _sampled(model: EnergyModel, count: int) -> tuple[list[tf.Tensor], np.ndarra
             def walked(share: float, kept: int = kept) -> None:
                 move(share * kept)
 
-            states = model.sample(
-                size,
-                seed,
-                tf.constant(first),
-                Weights.EMA,
-                terms,
-                after_part=walked,
-                most_parts=_PARTS,
-                corrector_steps=corrector_steps,
-            )
+            draw = Draw(tf.constant(first), Weights.EMA, terms, corrector_steps)
+            states = model.sample(size, request.noise_seed, draw, after_part=walked, most_parts=_PARTS)
             parts.append([x[:kept] for x in states])
     joined = [tf.concat(each, axis=0) for each in zip(*parts, strict=True)]
     if not np.isfinite(joined[-1]).all():

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from drl_tf.base.errors import NotFinite
 from drl_tf.core import pilot
-from drl_tf.core.sampling import Info
+from drl_tf.core.sampling import Draw, Info
 from drl_tf.distributed import workers
 from drl_tf.runs import chain_report, pictures, samples
 
@@ -133,9 +133,8 @@ def trajectory(model: EnergyModel, request: SampleRequest) -> list[tf.Tensor]:
       [x_T, ..., x_0], the images on the way from white noise x_T to the samples x_0, each
       float32 [n, H, W, C]: at each noise level, or at about 9 if there are more than 32 levels.
     """
-    return model.sample(
-        request.count, request.noise_seed, request.first, request.weights, _terms(model, request)
-    )
+    draw = Draw(request.first, request.weights, _terms(model, request))
+    return model.sample(request.count, request.noise_seed, draw)
 
 
 def _share(model: EnergyModel, num_samples: int) -> int:
@@ -181,18 +180,9 @@ def sampled(
             after_part(levels * count)
 
         mine = workers.of_each(strategy, firsts)
+        draw = Draw(mine, request.weights, terms, pilot.as_tensor(corrector_steps))
         infos: list[Info] = []
-        states = model.sample(
-            share,
-            request.noise_seed,
-            mine,
-            request.weights,
-            terms,
-            strategy.run,
-            walked,
-            corrector_steps=pilot.as_tensor(corrector_steps),
-            after_chains=infos.append,
-        )
+        states = model.sample(share, request.noise_seed, draw, strategy.run, walked, infos.append)
         images = workers.gathered(strategy, states[-1])
         if not np.isfinite(images).all():
             raise NotFinite(

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from drl_tf.base import arguments
 from drl_tf.base.deprecation import deprecated
 from drl_tf.core import pilot, sampling
+from drl_tf.core.sampling import Draw
 from drl_tf.core.weights import Weights
 from drl_tf.runs import pictures
 from drl_tf.runs.inputs import finite
@@ -98,16 +99,14 @@ class Generating(Scoring):
         options: dict[str, Any] = {
             'run': functools.partial(steps.run, self._run),
             'after_part': steps.after_part,
-            'corrector_steps': q,
-            'walk': walk,
         }
         steps.callbacks.on_predict_begin()
         drawn = []
         for start in range(0, n, size):
             part = None if labels is None else np.resize(labels[start : start + size], size)
             terms = self._checked.terms(part, size, guidance)
-            begin = tf.constant(first + start)
-            states = self.model.sample(tf.constant(size), seed, begin, self._weights, terms, **options)
+            draw = Draw(tf.constant(first + start), self._weights, terms, q, walk)
+            states = self.model.sample(tf.constant(size), seed, draw, **options)
             drawn.append(states[-1].numpy()[: n - start])
         steps.callbacks.on_predict_end()
         return pictures.kept(finite(np.concatenate(drawn)))
@@ -160,9 +159,8 @@ class Generating(Scoring):
         q = self._corrector_steps(self.model.schedule)
 
         def answer(rows: slice, terms: Any) -> tf.Tensor:
-            x = tf.constant(x_next[rows])
-            first = tf.constant(rows.start)
-            return self._run(self.model.denoise, (x, level[rows], seed, first, self._weights, terms, q))
+            draw = Draw(tf.constant(rows.start), self._weights, terms, q)
+            return self._run(self.model.denoise, (tf.constant(x_next[rows]), level[rows], seed, draw))
 
         return finite(self._in_parts(answer, len(x_next), labels, guidance))
 

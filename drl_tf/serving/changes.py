@@ -9,6 +9,7 @@ import tensorflow as tf
 from drl_tf.core import inverse, noise, operators
 from drl_tf.core.guidance import UNCONDITIONAL
 from drl_tf.core.posterior import Observation
+from drl_tf.core.sampling import Draw
 from drl_tf.core.weights import Weights
 from drl_tf.serving.requests import grey_levels, shaped, within
 
@@ -91,13 +92,6 @@ def interpolate(
     ]
     with tf.control_dependencies(checks):
         first = noise.between(between[0], between[1], tf.identity(position))
-    states = model.sample(
-        tf.size(position),
-        shaped(seed, 2),
-        first,
-        weights,
-        UNCONDITIONAL,
-        most_parts=1,
-        corrector_steps=corrector_steps,
-    )
+    draw = Draw(first, weights, corrector_steps=corrector_steps)
+    states = model.sample(tf.size(position), shaped(seed, 2), draw, most_parts=1)
     return {'images': grey_levels(tf.debugging.assert_all_finite(states[-1], 'the samples are not finite'))}

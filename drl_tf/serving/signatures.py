@@ -12,6 +12,7 @@ from drl_tf.config.options import GUIDANCE_BOUNDS
 from drl_tf.core import pilot
 from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import UNCONDITIONAL, Terms, guided, network_labels
+from drl_tf.core.sampling import Draw
 from drl_tf.core.weights import Weights
 from drl_tf.runs import exported
 from drl_tf.runs.heights import Heights
@@ -170,11 +171,9 @@ class Export(tf.Module):
             return guided(network_labels(labels), guidance)
 
     def _images(self, num_samples: tf.Tensor, seed: tf.Tensor, terms: Any) -> _Outputs:
-        q = pilot.as_tensor(self.corrector_steps)
+        draw = Draw(0, self._weights, terms, pilot.as_tensor(self.corrector_steps))
         # In one part, because a server optimises the graph of each part separately.
-        states = self._model.sample(
-            num_samples, seed, weights=self._weights, terms=terms, most_parts=1, corrector_steps=q
-        )
+        states = self._model.sample(num_samples, seed, draw, most_parts=1)
         x = tf.debugging.assert_all_finite(states[-1], 'the samples are not finite')
         return {'images': x if self._model.config.planar else grey_levels(x)}
 
@@ -250,8 +249,8 @@ class Export(tf.Module):
         `level` is the level t of each result, from 0, int32 [n]. `seed` is any two integers, int32 [2].
         """
         images, level = self._checked(images, level)
-        q = pilot.as_tensor(self._denoising_steps)
-        x = self._model.denoise(images, level, shaped(seed, 2), 0, self._weights, UNCONDITIONAL, q)
+        draw = Draw(weights=self._weights, corrector_steps=pilot.as_tensor(self._denoising_steps))
+        x = self._model.denoise(images, level, shaped(seed, 2), draw)
         message = 'the images are not finite: those of the request must be smaller'
         return {'images': tf.debugging.assert_all_finite(x, message)}
 

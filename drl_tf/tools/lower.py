@@ -256,7 +256,7 @@ def _lower(words: Sequence[str], precision: str, program: str, options: argparse
 
     version = exported.find(options.model) if options.model else ''
     config = exported.load_config(version) if version else parsing.configuration_of(words)
-    config = config.replace(precision=precision)
+    config = config.with_flags(precision=precision)
     with tempfile.TemporaryDirectory() as directory:
         config = with_images(config, directory)
         model = lowering.new_model(config, program)

@@ -73,6 +73,7 @@ def _sampler(model: Any) -> Any:
     """Returns a function, seed int32 [2] -> n images; if the model has classes, also of labels, int32 [n]."""
     from drl_tf.core import noise
     from drl_tf.core.guidance import UNCONDITIONAL, guided
+    from drl_tf.core.sampling import Draw
 
     config = model.config
     count = config.sampling.sample_batch_size
@@ -80,7 +81,7 @@ def _sampler(model: Any) -> Any:
     def sample(seed: Any, *labels: Any) -> Any:
         terms = guided(labels[0], config.sampling.guidance) if labels else UNCONDITIONAL
         x = model.prior(count, noise.fold(seed, noise.PRIOR), 0)
-        x, _ = model.walk_levels(x, model.walk.num_levels, 0, seed, 0, Weights.EMA, terms)
+        x, _ = model.walk_levels(x, model.walk.num_levels, 0, seed, Draw(terms=terms))
         return model.final_denoise(x, Weights.EMA, terms) if config.diffusion.final_denoise else x
 
     return sample

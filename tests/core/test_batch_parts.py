@@ -17,6 +17,7 @@ if sys.argv[1] == 'parts':
 sys.path.insert(0, 'tests')
 from helpers.small_models import PRECONDITIONED
 from drl_tf.core import batch_parts, guidance
+from drl_tf.core.sampling import Draw
 from drl_tf.training.optimizers import compiled_model
 
 assert batch_parts.num_parts(6) == (2 if sys.argv[1] == 'parts' else 1)
@@ -28,7 +29,7 @@ images = tf.random.stateless_uniform([12, 8, 8, 1], [1, 2], -1, 1)
 step = tf.function(model.train_step, autograph=False)
 logs = [step((images, tf.range(12) % 4)) for _ in range(2)][-1]
 terms = guidance.guided(tf.range(6) % 4, tf.constant(0.5))
-x = model.sample(6, [0, 1], first=tf.constant(5), weights='raw', terms=terms)[-1]
+x = model.sample(6, [0, 1], Draw(tf.constant(5), 'raw', terms))[-1]
 weights = {str(index): weight.numpy() for index, weight in enumerate(model.weights)}
 np.savez(sys.argv[2], x=x, **logs, **weights)
 """

@@ -12,8 +12,8 @@ from helpers.small_models import COOPERATIVE as OPTIONS
 from drl_tf.core import conditionals, denoising, diffusion, noise, objectives
 from drl_tf.core.batch import Batch
 from drl_tf.core.build_model import build_model
-from drl_tf.core.guidance import UNCONDITIONAL
 from drl_tf.core.langevin import value_gradient
+from drl_tf.core.sampling import Draw
 from drl_tf.training.optimizers import compiled_model
 
 LOG_SNR_PAPER = [9.8, 2.689, 1.197, 0.141, -0.876, -2.172, -5.1]
@@ -51,7 +51,7 @@ def test_proposal_starts_at_the_noisy_image():
     """g = x_{t+1} at the start, so that y^0 - x_{t+1} is pure noise of the level's deviation."""
     model, size = new_model(OPTIONS), 2000
     x_next, level = tf.zeros([size, 8, 8, 1]), tf.fill([size], 3)
-    start, mean = model.chain_start(x_next, level, [1, 2], 0, 'raw', UNCONDITIONAL)
+    start, mean = model.chain_start(x_next, level, [1, 2], Draw(weights='raw'))
     np.testing.assert_array_equal(mean, x_next)
     assert np.std(start) == pytest.approx(model.schedule.posterior_std[3], rel=0.01)
     assert np.mean(start) == pytest.approx(0, abs=0.01)
@@ -119,9 +119,7 @@ def test_initializer_alone_learns_the_analytic_proposal(data_share):
     @tf.function
     def step(images, x_next, seed):
         with tf.GradientTape() as tape:
-            start, proposal = model.chain_start(
-                x_next, data.level, noise.fold(seed, 3), 0, 'raw', UNCONDITIONAL
-            )
+            start, proposal = model.chain_start(x_next, data.level, noise.fold(seed, 3), Draw(weights='raw'))
         batch = Batch(images, data.level, None, seed, 0)
         y_neg = data.chain_end(x_next, seed)
         gradients = model.start_gradients(tape, batch, start, proposal, x_next, y_neg)['initializer_loss'][1]
@@ -189,7 +187,7 @@ def test_the_chains_start_at_the_proposal():
     leave y^0."""
     model = moved_model(OPTIONS.replace(step_scale=0.01, b2=1e-8, batch_size=3))
     seed = tf.constant([1, 2])
-    expected, _ = model.chain_start(y(), LEVEL, noise.fold(seed, noise.START), 0, 'ema', UNCONDITIONAL)
+    expected, _ = model.chain_start(y(), LEVEL, noise.fold(seed, noise.START), Draw())
     assert np.abs(expected - y()).max() > 0.1
     np.testing.assert_allclose(
         model.denoise(y(), LEVEL, seed), expected / diffusion.at(model.schedule.m, LEVEL), atol=1e-3

@@ -9,6 +9,7 @@ from drl_tf.core import diffusion
 from drl_tf.core.build_model import build_model
 from drl_tf.core.guidance import UNCONDITIONAL
 from drl_tf.core.langevin import value_gradient
+from drl_tf.core.sampling import Draw
 
 COUNT = 12
 CONFIG = PRECONDITIONED.replace(
@@ -82,7 +83,7 @@ def test_samples_are_training_images_of_their_class(training_set, steps):
     model = build_model(CONFIG.replace(mcmc_steps=(steps,), b2=1e-5))
     model.ema_network.hold(training_set, LABELS)
     wanted = tf.constant([1, 2, 3] * 4)
-    images = model.sample(12, [0, 1], terms=((wanted, 1.0),))[-1].numpy()
+    images = model.sample(12, [0, 1], Draw(terms=((wanted, 1.0),)))[-1].numpy()
     distances = np.sqrt(((images[:, None] - training_set[None]) ** 2).mean(axis=(2, 3, 4)))
     assert distances.min(axis=1).max() < 0.02
     assert distances.mean() > 0.5

@@ -10,6 +10,7 @@ from helpers.small_models import CLASSES, moved_model, y
 from drl_tf.core import conditionals, noise
 from drl_tf.core.build_model import build_model
 from drl_tf.core.guidance import UNCONDITIONAL, classes_of, composed, guided, network_labels
+from drl_tf.core.sampling import Draw
 
 LEVEL = tf.constant([0, 2, 5])
 
@@ -22,7 +23,7 @@ def density(model, terms):
 
 
 def start(model, terms):
-    return model.chain_start(y(), LEVEL, [1, 2], 0, 'ema', terms)[1]
+    return model.chain_start(y(), LEVEL, [1, 2], Draw(terms=terms))[1]
 
 
 def test_classes_and_labels_of_the_networks():

@@ -7,6 +7,7 @@ from helpers.small_models import OPTIONS, PRECONDITIONED
 
 from drl_tf.core import correctors, pilot
 from drl_tf.core.energy_model import EnergyModel
+from drl_tf.core.sampling import Draw
 
 
 def model(**options):
@@ -27,7 +28,7 @@ def test_fresh_images_accept_what_the_pilot_run_aimed_at(corrector):
     untrained = model(corrector=corrector)
     q = pilot.steps(untrained)
     infos = []
-    untrained.sample(200, [3, 4], corrector_steps=q, after_chains=infos.append)
+    untrained.sample(200, [3, 4], Draw(corrector_steps=q), after_chains=infos.append)
     acceptance = np.mean(sum(info.acceptance for info in infos), axis=0)
     target = correctors.TARGET_ACCEPTANCE[corrector]
     np.testing.assert_array_less(target - 0.08, acceptance)
@@ -41,7 +42,7 @@ def test_steps_depend_on_neither_seed_nor_images():
     np.testing.assert_array_equal(pilot.steps(untrained), pilot.steps(model(seed=5)))
     infos = [[], []]
     whole = untrained.sample(5, [1, 2], after_chains=infos[0].append)[-1]
-    part = untrained.sample(2, [1, 2], first=3, after_chains=infos[1].append)[-1]
+    part = untrained.sample(2, [1, 2], Draw(first=3), after_chains=infos[1].append)[-1]
     np.testing.assert_allclose(whole[3:], part, atol=1e-5)
     mine, theirs = (sum(info.displacement for info in each) for each in infos)
     np.testing.assert_allclose(mine[3:], theirs, atol=1e-5)
@@ -71,7 +72,7 @@ def test_paper_energies_can_be_adjusted_too():
     paper = EnergyModel(OPTIONS.replace(num_levels=2, corrector='mala'))
     q = pilot.steps(paper)
     infos = []
-    states = paper.sample(20, [1, 2], corrector_steps=q, after_chains=infos.append)
+    states = paper.sample(20, [1, 2], Draw(corrector_steps=q), after_chains=infos.append)
     assert np.isfinite(states[-1]).all()
     acceptance = np.mean(sum(info.acceptance for info in infos), axis=0)
     np.testing.assert_array_less(0.4, acceptance)
@@ -82,9 +83,9 @@ def test_classes_take_turns_in_the_pilot_run(monkeypatch):
     untrained, asked = model(num_classes=3, guidance=1.0), []
     sampler = EnergyModel.sampler
 
-    def recorded(self, walk, first, weights, terms, corrector_steps):
-        asked.append(terms)
-        return sampler(self, walk, first, weights, terms, corrector_steps)
+    def recorded(self, draw):
+        asked.append(draw.terms)
+        return sampler(self, draw)
 
     monkeypatch.setattr(EnergyModel, 'sampler', recorded)
     assert pilot.steps(untrained).shape == (3,)

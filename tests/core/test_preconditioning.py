@@ -7,8 +7,8 @@ from helpers.small_models import PRECONDITIONED, images
 
 from drl_tf.core import denoising, diffusion, noise, objectives
 from drl_tf.core.energy_model import EnergyModel
-from drl_tf.core.guidance import UNCONDITIONAL
 from drl_tf.core.langevin import value_gradient
+from drl_tf.core.sampling import Draw
 from drl_tf.training.optimizers import compiled_model
 
 MEAN = (0.2, -0.1, 0.4)
@@ -165,7 +165,7 @@ def test_variety_that_few_levels_keep(num_levels, sigma_min, sigma_max, shares):
 
 def test_noise_scale_is_that_of_its_proposal_in_sampling_alone():
     network, x_next = model(noise_scale=0.5), images(2)[..., :1] * [1.0, 1.0, 1.0]
-    arguments = (x_next, tf.constant([0, 3]), [1, 2], 0, 'raw', UNCONDITIONAL)
+    arguments = (x_next, tf.constant([0, 3]), [1, 2], Draw(weights='raw'))
     (whole, mean), (half, _) = (network.chain_start(*arguments, training=flag) for flag in (True, False))
     np.testing.assert_allclose(half - mean, 0.5 * (whole - mean), atol=1e-6)
     assert np.std(whole - mean) > 0.01

@@ -9,6 +9,7 @@ from drl_tf.base.errors import UserError
 from drl_tf.core import noise
 from drl_tf.core.inverse import Plan
 from drl_tf.core.posterior import Effort
+from drl_tf.core.sampling import Draw
 from drl_tf.editing.methods import Editing
 
 QUICK = Plan('posterior', Effort(num_steps=1))
@@ -54,7 +55,7 @@ def test_the_ends_of_an_interpolation_are_the_two_samples(recipe):
     seed = tf.constant(noise.root(0, noise.SAMPLING))
     for place, index in ((0, 4), (2, 9)):
         terms = ((None, 1.0),) if classes is None else ((tf.fill([3], [2, 3][place // 2]), 1.0),)
-        batch = model.model.sample(3, seed, tf.constant(index - place), terms=terms, most_parts=1)[-1]
+        batch = model.model.sample(3, seed, Draw(tf.constant(index - place), terms=terms), most_parts=1)[-1]
         expected = np.clip(np.round((batch.numpy() + 1) * np.float32(127.5)), 0, 255)[place]
         np.testing.assert_array_equal(frames[place], expected)
     assert (frames[1] != frames[0]).any() and (frames[1] != frames[2]).any()

@@ -12,6 +12,7 @@ import drl_tf
 from drl_tf.base import pixels
 from drl_tf.core import noise, pilot
 from drl_tf.core.build_model import build_model
+from drl_tf.core.sampling import Draw
 from drl_tf.serving import export
 
 
@@ -46,7 +47,7 @@ def test_served_and_loaded_models_run_the_chains_of_the_export(tmp_path, monkeyp
     x_t = signatures['denoise'](images=x, level=level, seed=seed)['images']
     every_level = pilot.steps(model, walk=model.schedule)
     np.testing.assert_allclose(
-        x_t, model.denoise(x, level, seed, corrector_steps=every_level), rtol=1e-4, atol=1e-5
+        x_t, model.denoise(x, level, seed, Draw(corrector_steps=every_level)), rtol=1e-4, atol=1e-5
     )
     np.testing.assert_allclose(
         drl_tf.EnergyModel.from_preset(version).denoise(x, level, seed=4), x_t, rtol=1e-4, atol=1e-5

@@ -15,6 +15,7 @@ import drl_tf
 from drl_tf.base import pixels
 from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import UNCONDITIONAL, guided
+from drl_tf.core.sampling import Draw
 from drl_tf.runs import exported, pictures
 from drl_tf.serving import changes
 
@@ -68,7 +69,7 @@ class Expected:
         return {'energy': -log_density, 'network_output': log_density / precision}
 
     def sample(self, terms=UNCONDITIONAL):
-        return {'images': pictures.kept(self.model.sample(SIZE, self.seed, terms=terms)[-1].numpy())}
+        return {'images': pictures.kept(self.model.sample(SIZE, self.seed, Draw(terms=terms))[-1].numpy())}
 
     def denoise(self, x):
         return {'images': self.model.denoise(x, self.level, self.seed).numpy()}
