@@ -4,7 +4,7 @@ import dataclasses
 
 from drl_tf.cli.command_options import EDITED, MODES, SCORED, TO_OUTPUT_DIR, Command
 from drl_tf.config import config as configuration
-from drl_tf.config.options import Data
+from drl_tf.config.data_options import Data
 from drl_tf.distributed.cluster import Devices
 
 _BEGIN = ('train', 'import_official')  # Modes that store the whole configuration.

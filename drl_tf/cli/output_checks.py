@@ -7,7 +7,7 @@ from drl_tf.base.files import check_writable
 from drl_tf.cli.command_options import TO_OUTPUT_DIR, Command, export_directory, reads_export
 from drl_tf.cli.options_by_mode import modes_of_a_run
 from drl_tf.config.config import Config
-from drl_tf.config.options import STATISTICS
+from drl_tf.config.sampling_options import STATISTICS
 from drl_tf.distributed import cluster
 from drl_tf.runs import exported
 

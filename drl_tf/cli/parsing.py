@@ -20,7 +20,7 @@ from drl_tf.config import chains, option_fields, tuned
 from drl_tf.config import config as configuration
 from drl_tf.config.combinations import steps_at_once
 from drl_tf.config.config import Config
-from drl_tf.config.options import Data
+from drl_tf.config.data_options import Data
 from drl_tf.distributed import cluster
 from drl_tf.runs import workdirs
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from drl_tf.base.errors import UserError
 from drl_tf.config import chains, objectives
+from drl_tf.config.data_options import DIGITS
 from drl_tf.config.option_fields import text
-from drl_tf.config.options import DIGITS, EXTRACTORS
+from drl_tf.config.sampling_options import EXTRACTORS
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
-    from drl_tf.config.options import Data
+    from drl_tf.config.data_options import Data
 
 # Numbers of steps that must be multiples of the option `steps_per_execution`.
 _PERIODS = ('train_steps', 'log_every', 'checkpoint_every', 'grid_every', 'evaluate_every')

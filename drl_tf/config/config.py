@@ -13,9 +13,10 @@ from drl_tf.base import arguments
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import read_json, write_json
 from drl_tf.config import chains, combinations
+from drl_tf.config.data_options import Data
 from drl_tf.config.model_options import Diffusion, Initializer, Network
 from drl_tf.config.option_fields import check, text
-from drl_tf.config.options import Data, Evaluation, Sampling
+from drl_tf.config.sampling_options import Evaluation, Sampling
 from drl_tf.config.training_options import Training
 
 FILE_NAME = 'config.json'

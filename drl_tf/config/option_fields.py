@@ -55,10 +55,10 @@ def title(group: type) -> str:
     """Returns the title of a group of options for --help and reports: the first line of its docstring.
 
     Args:
-      group: a dataclass with options as fields, such as `config.options.Data`.
+      group: a dataclass with options as fields, such as `config.data_options.Data`.
 
     Examples:
-      >>> from drl_tf.config.options import Data
+      >>> from drl_tf.config.data_options import Data
       >>> title(Data)
       'Data options: the dataset and its image size'
     """

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from drl_tf.base.files import write_json
-from drl_tf.config.options import DIGITS
+from drl_tf.config.data_options import DIGITS
 from drl_tf.evaluation.metrics import digits_classifier
 
 if TYPE_CHECKING:
-    from drl_tf.config.options import Data
+    from drl_tf.config.data_options import Data
 
 _MOST = 4
 

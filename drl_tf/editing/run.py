@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from drl_tf.base import pixels
-from drl_tf.config.options import DIGITS
+from drl_tf.config.data_options import DIGITS
 from drl_tf.core import noise
 from drl_tf.core.inverse import Plan, default_plan
 from drl_tf.core.posterior import Effort

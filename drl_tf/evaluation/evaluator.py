@@ -24,7 +24,7 @@ from drl_tf.runs.request import SampleRequest
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
-    from drl_tf.config.options import Data
+    from drl_tf.config.data_options import Data
     from drl_tf.evaluation.metrics.extractors import Extractor
     from drl_tf.evaluation.metrics.statistics import Statistics
 

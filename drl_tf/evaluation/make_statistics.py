@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from drl_tf.config.options import STATISTICS
+from drl_tf.config.sampling_options import STATISTICS
 from drl_tf.data import dataset_table
 from drl_tf.evaluation.evaluator import spread_extractor, summarise
 from drl_tf.evaluation.metrics import score as scoring

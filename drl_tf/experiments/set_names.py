@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from drl_tf.base.errors import UserError
 from drl_tf.config import config as configuration
-from drl_tf.config.options import Data
+from drl_tf.config.data_options import Data
 from drl_tf.data.dataset_spec import DatasetSpec
 from drl_tf.data.dataset_table import find_spec, resolve
 from drl_tf.data.known_datasets import DATASETS

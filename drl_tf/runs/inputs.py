@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from drl_tf.base import arguments
 from drl_tf.base.errors import UserError
-from drl_tf.config.options import GUIDANCE_BOUNDS
+from drl_tf.config.sampling_options import GUIDANCE_BOUNDS
 from drl_tf.core import noise
 from drl_tf.core.guidance import Terms, guided, network_labels
 

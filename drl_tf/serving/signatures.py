@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from drl_tf.config.options import GUIDANCE_BOUNDS
+from drl_tf.config.sampling_options import GUIDANCE_BOUNDS
 from drl_tf.core import pilot
 from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import UNCONDITIONAL, Terms, guided, network_labels

@@ -17,7 +17,7 @@ from drl_tf.runs import checkpoint
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
-    from drl_tf.config.options import Data
+    from drl_tf.config.data_options import Data
     from drl_tf.core.recovery_likelihood import RecoveryLikelihood
     from drl_tf.runs.run_directory import Run
 

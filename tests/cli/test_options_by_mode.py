@@ -144,7 +144,15 @@ def _goes_through(code):
     file, name = code.co_filename, code.co_name
     if file.endswith('config/chains.py'):
         return 'check' in name
-    return file.endswith(('config/options.py', 'option_fields.py', 'combinations.py', 'dataclasses.py')) or (
+    return file.endswith(
+        (
+            'config/data_options.py',
+            'sampling_options.py',
+            'option_fields.py',
+            'combinations.py',
+            'dataclasses.py',
+        )
+    ) or (
         file.endswith('config/config.py')
         and name in ('__post_init__', 'options', 'with_flags', 'differences')
     )

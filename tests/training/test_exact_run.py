@@ -8,7 +8,7 @@ from helpers.tiny import TINY, call, refused, sampled
 
 import drl_tf
 from drl_tf.base.errors import UserError
-from drl_tf.config.options import Data
+from drl_tf.config.data_options import Data
 from drl_tf.data import dataset_table, pipeline
 
 OPTIONS = [

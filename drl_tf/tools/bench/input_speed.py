@@ -20,7 +20,7 @@ import numpy as np
 
 from drl_tf.cli import parsing
 from drl_tf.config.config import Config
-from drl_tf.config.options import Data
+from drl_tf.config.data_options import Data
 from drl_tf.core.build_model import build_model
 from drl_tf.data import dataset_table, images, pipeline, tfds_datasets
 from drl_tf.distributed import devices
