@@ -75,7 +75,7 @@ def _finished(
     places = _places(root, request, save_images)
     if not all(map(os.path.exists, places.values())):
         return None
-    if save_images and len(os.listdir(places['images'])) < request.count:
+    if save_images and sum(name.endswith('.png') for name in os.listdir(places['images'])) < request.count:
         return None
     print('all samples were drawn before', flush=True)
     return {**chain_report.said(chain_report.read(root)), **places}

@@ -10,7 +10,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -22,14 +22,11 @@ from PIL import Image
 from drl_tf.base import pixels
 from drl_tf.base.errors import UserError, one_line
 from drl_tf.config import combinations
-from drl_tf.config.data_options import DIGITS
+from drl_tf.config.data_options import DIGITS, Data
 from drl_tf.config.sampling_options import EXTRACTORS
 from drl_tf.data import downloads, tar_archives
 from drl_tf.distributed import spread
 from drl_tf.evaluation.metrics import digits_classifier, efficientnet_lite, tfgan
-
-if TYPE_CHECKING:
-    from drl_tf.config.data_options import Data
 
 Network = Callable[[tf.Tensor], Any]
 Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
