@@ -1,4 +1,5 @@
-"""What several test files use."""
+"""What several test files use. TensorFlow is imported where it is needed: pytest-xdist's own process runs no
+test."""
 
 import contextlib
 import dataclasses
@@ -7,15 +8,17 @@ import gc
 import io
 import json
 import os
+import pathlib
 import shutil
 import types
 
 import pytest
-from helpers import golden
-from helpers.tiny import TINY
 
-from drl_tf.cli import cpu_split
-from drl_tf.cli.main import main
+if 'PYTEST_XDIST_WORKER' in os.environ:
+    # The processes of pytest-xdist share the cores: an operation of TensorFlow gets one thread.
+    os.environ.setdefault('TF_NUM_INTRAOP_THREADS', '1')
+
+GOLDEN = pathlib.Path(__file__).parent / 'golden'
 
 
 def pytest_collection_finish():
@@ -39,6 +42,7 @@ def made_once(tmp_path_factory, name, make):
 @pytest.fixture(scope='session', autouse=True)
 def whole_batches():
     """Commands that run in the tests' own processes split no batch, unless an option says so."""
+    from drl_tf.cli import cpu_split
 
     def splits(command, config, devices):
         chosen = 'no' if devices.cpu_split == 'auto' else devices.cpu_split
@@ -53,6 +57,10 @@ def whole_batches():
 def tiny_run(tmp_path_factory):
     """The workdir of a run of 32 steps, made by two commands, of which the first one draws grids."""
 
+    from helpers.tiny import TINY
+
+    from drl_tf.cli.main import main
+
     def make(workdir):
         command = ['run.py', *TINY, f'--workdir={workdir}']
         with contextlib.redirect_stdout(io.StringIO()) as out:
@@ -64,7 +72,7 @@ def tiny_run(tmp_path_factory):
 
 
 LIKELIHOOD = {
-    'step': golden.STEPS, 'weights': 'ema', 'log_z_low': 103.5, 'log_z_high': 100.25, 'density_low': 4.0,
+    'step': 4, 'weights': 'ema', 'log_z_low': 103.5, 'log_z_high': 100.25, 'density_low': 4.0,
     'density_high': 3.5,
     'num_images': 9, 'num_chains': 4, 'transitions': 10, 'notes': ['high is below low'],
 }  # fmt: skip
@@ -74,7 +82,7 @@ LIKELIHOOD = {
 def class_run(tmp_path):
     """The workdir of the small run of `cdrl` in `golden/`: 4 steps, 8 px, 10 classes, 2 levels, K = 2."""
     unneeded = shutil.ignore_patterns('saved_model')
-    return shutil.copytree(golden.DIRECTORY / 'cdrl', tmp_path / 'classes', ignore=unneeded)
+    return shutil.copytree(GOLDEN / 'cdrl', tmp_path / 'classes', ignore=unneeded)
 
 
 @pytest.fixture(scope='session')
@@ -85,8 +93,10 @@ def small_export(tmp_path_factory):
     Its log Z_0 is made up: from 100.25 to 103.5.
     """
 
+    from drl_tf.cli.main import main
+
     def make(root):
-        shutil.copytree(golden.DIRECTORY / 'cdrl', root / 'run', ignore=shutil.ignore_patterns('saved_model'))
+        shutil.copytree(GOLDEN / 'cdrl', root / 'run', ignore=shutil.ignore_patterns('saved_model'))
         (root / 'run' / 'likelihood').mkdir()
         (root / 'run' / 'likelihood' / '00000004-ema.json').write_text(json.dumps(LIKELIHOOD))
         arguments = [f'--workdir={root}/run', f'--export_dir={root}/digits', '--max_samples=20']

@@ -31,7 +31,7 @@ def named(**names: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        options = re.compile(r'--(\w+)|\b(\w+)(?==)')
+        options = re.compile(r'--(\w+)|(?<![\w./=-])(\w+)(?==)')
         text = options.sub(lambda found: names.get(name := found[1] or found[2], name), str(error))
         raise UserError(text) from error
 

@@ -54,7 +54,7 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices,
 
 
 def _results(mode: str, command: Command, config: Config, workdir: str) -> dict[str, str]:
-    """Runs a mode, and returns the lines to print, {label: text}; {} on all workers but the chief."""
+    """Runs a mode, on all workers or on the chief alone, and returns the lines to print, {label: text}."""
     function = functools.partial(FUNCTIONS[mode], command, config, workdir)
     return (workers.by_chief(function) if mode in OF_CHIEF else function()) or {}
 

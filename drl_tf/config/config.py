@@ -26,7 +26,8 @@ FILE_NAME = 'config.json'
 class Config:
     """All options that decide the result of a run, in groups such as `data` and `training`.
 
-    The constructor and `replace` check the options. `replace` takes the options of all groups by name.
+    The constructor and `replace` check the options. `replace` takes the options of all groups by name; its
+    errors name them 'seed=x', those of the constructor '--seed=x', as on the command line.
 
     Attributes:
       data: the dataset and its image size.

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def prepare_images(config: Config) -> None:
     """Downloads or converts the images of a configuration's dataset, unless that was done before.
 
-    With several workers, the chief (the first worker) does it, and the others find the files.
+    With several workers, the chief (the first worker) goes first, so that others with the same data directory
+    find its files.
     """
     workers.chief_first(lambda: pipeline.prepare(config.data))
 

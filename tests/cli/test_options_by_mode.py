@@ -213,5 +213,11 @@ def test_scores_of_given_images_access_what_the_table_says(monkeypatch, tmp_path
     check('evaluate', [f'--samples={tmp_path}/x.npy', '--dataset=digits', '--num_real=32'], monkeypatch)
 
 
+def test_the_chief_alone_runs_what_no_worker_shares():
+    shared = {'train', 'sample', 'compose', 'stats', 'evaluate', 'tune_sampler', 'ablate'}
+    shared |= {mode for mode in MODES if mode.startswith('sweep_')}
+    assert set(MODES) - shared == modes.OF_CHIEF
+
+
 def test_every_mode_is_held_against_the_table():
     assert set(FEW) == set(MODES)

@@ -18,7 +18,7 @@ from drl_tf.tools import kills
 pytestmark = pytest.mark.slow
 
 OPTIONS = [*kills.OPTIONS, '--sample_batch_size=8', '--num_real=80']
-_SECONDS, _STEPS = 400, 30
+_SECONDS, _STEPS = 400, 60
 
 
 def free_ports(count):
@@ -148,7 +148,7 @@ def test_a_worker_is_stopped_while_images_are_scored(tmp_path, stopped):
 
 def test_a_run_of_two_survives_a_signal_and_a_kill(capsys, tmp_path):
     """SIGTERM to one saves the same step of both, a killed one ends the other; meanwhile and after, the run
-    is that of one process."""
+    is that of one process. Without chains, which the run of two above has."""
     options = [*OPTIONS, '--recipe=preconditioned', '--mcmc_steps=0', '--evaluate_every=0']
     options += [f'--train_steps={_STEPS}', '--workdir']
     workdir, checkpoints = tmp_path / 'two', tmp_path / 'two' / 'checkpoints'

@@ -15,7 +15,7 @@ from drl_tf.editing import compose, pairs, two_models
 from drl_tf.editing.expressions import Atom, parse
 
 A, B = Atom(0, -1), Atom(1, -1)
-LEVELS = 4
+LEVELS = 3
 
 
 def gaussian_model(mean, std):

@@ -176,7 +176,12 @@ def test_rectangles_are_trained_on_and_sampled(tmp_path, capsys):
     code, _, err = call(capsys, *command, '--train_steps=2', f'--workdir={tmp_path}/w')
     assert code == 0, err
     code, _, err = call(
-        capsys, '--mode=sample,export', f'--workdir={tmp_path}/w', '--num_samples=2', '--max_samples=2'
+        capsys,
+        '--mode=sample,export',
+        f'--workdir={tmp_path}/w',
+        '--num_samples=2',
+        '--max_samples=2',
+        '--labels=1',
     )
     assert code == 0, err
     (shard,) = (tmp_path / 'w' / 'samples').rglob('*.npz')

@@ -48,7 +48,7 @@ def test_a_run_and_its_continuation_have_the_bits_of_single_steps(capsys, tmp_pa
 
 def test_every_period_divides_by_the_steps_of_a_call():
     for name in ('train_steps', 'log_every', 'checkpoint_every', 'grid_every', 'evaluate_every'):
-        with pytest.raises(UserError, match=f'{name}=30 must be a multiple of steps_per_execution=4'):
+        with pytest.raises(UserError, match=f'^{name}=30 must be a multiple of steps_per_execution=4'):
             config.Config().replace(**{name: 30, 'steps_per_execution': 4})
 
 

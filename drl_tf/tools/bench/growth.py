@@ -35,7 +35,7 @@ def axes(config: Config) -> dict[str, tuple[int, Callable[[int], Config]]]:
     """
 
     def with_option(**options: Any) -> Config:
-        return config.replace(**options)
+        return config.with_flags(**options)
 
     return {
         'batch': (
@@ -79,7 +79,7 @@ def lines(settings: Settings) -> Iterator[dict[str, Any]]:
     """
     with tempfile.TemporaryDirectory() as directory:
         config = with_images(parsing.configuration_of(settings.base.split()), directory)
-    config = config.replace(
+    config = config.with_flags(
         precision=devices.resolve_precision(settings.precisions[0]), microbatches=1, steps_per_execution=1
     )
     config = config.replace(sample_batch_size=config.training.batch_size)

@@ -120,7 +120,7 @@ class Subject:
 
     def __init__(self, name: str, config: Config, workdir: str) -> None:
         self.name = name
-        self.config = config.replace(
+        self.config = config.with_flags(
             train_steps=_MANY_STEPS, checkpoint_every=_MANY_STEPS, grid_every=0, evaluate_every=0
         )
         self.model: Any = compiled_model(self.config)

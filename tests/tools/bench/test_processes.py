@@ -71,10 +71,7 @@ def test_memory_is_compared_along_chain_steps_and_levels(monkeypatch):
 
 @pytest.mark.slow
 def test_small_form(tmp_path, capsys, monkeypatch):
-    """Start of a tiny model, and an export that loads faster than that of digits: what takes longer does.
-
-    That memory does not grow with K and T: tests/planning/test_memory.py.
-    """
+    """Start of a tiny model, and an export that loads faster than that of digits: what takes longer does."""
     monkeypatch.setattr(processes, 'MODEL', 'toy_checkerboard')
     tiny = ' '.join([*TINY, '--max_loss=1000', '--num_levels=2'])
     words = ['start', '--repeats=1', '--steps=12', f'--preset={tiny}', f'--directory={tmp_path}']
