@@ -82,7 +82,7 @@ def _check_dsm(config: Config) -> None:
     options = config.training
     _check_second_derivatives(options, config.network)
     if options.shared_noise:
-        raise UserError('--objective=dsm needs x_{t+1} made from x_t: drop --shared_noise')
+        raise UserError('--objective=dsm needs x_{t+1} made from x_t: drop --shared_noise (--noshared_noise)')
     if config.diffusion.schedule != 't1k':
         raise UserError(
             f'--objective=dsm needs --schedule=t1k: the top level of {config.diffusion.schedule} is not '
