@@ -217,7 +217,7 @@ def divergence(model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('loss', [{}, dict(recovery_nce=0.2)], ids=name_of)
+@pytest.mark.parametrize('loss', [{}, dict(time_score=0.05), dict(recovery_nce=0.2)], ids=name_of)
 def test_the_checkerboard(loss):
     """At low noise, losses of heights weigh its squares, of two masses, against each other; slopes do not."""
     model = trained(measured(POINTS, board).replace(**loss), board, 1000)

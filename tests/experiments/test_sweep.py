@@ -17,17 +17,17 @@ def test_no_two_rows_have_the_same_number_of_steps(levels, steps):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(('mode', 'name', 'values'), [
-    ('sweep_guidance', 'guidance', [0, 0.5, 1, 2, 3]),
-    ('sweep_steps', 'evaluations', [18, 30, 48, 90, 180]),
+@pytest.mark.parametrize(('mode', 'name', 'values', 'num_real'), [
+    ('sweep_guidance', 'guidance', [0, 0.5, 1, 2, 3], 0),
+    ('sweep_steps', 'evaluations', [18, 30, 48, 90, 180], 500),
 ])  # fmt: skip
-def test_sweeps(class_run, capsys, monkeypatch, mode, name, values):
+def test_sweeps(class_run, capsys, monkeypatch, mode, name, values, num_real):
     """Of the values that are swept, the first and the last are tried here."""
     assert list(getattr(sweep, name.upper())) == values
     values = [values[0], values[-1]]
     monkeypatch.setattr(sweep, name.upper(), values)
     code, _, err = call(
-        capsys, f'--mode={mode}', f'--workdir={class_run}', '--num_samples=20', '--num_real=500'
+        capsys, f'--mode={mode}', f'--workdir={class_run}', '--num_samples=20', f'--num_real={num_real}'
     )
     assert code == 0, err
     root = class_run / mode / '00000004-ema-20-seed0'
