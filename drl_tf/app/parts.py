@@ -83,9 +83,9 @@ class App:
                 raise gr.Error(str(error), print_exception=False) from error
 
         triggers = [trigger] if callable(trigger) else list(trigger)
-        options = {'concurrency_id': 'model', 'concurrency_limit': 1, 'api_visibility': 'private'}
-        components = set(inputs), list(outputs)
-        self.cancels(gr.on(triggers, handler, *components, show_progress_on=progress_on, **options))
+        options: dict[str, Any] = {'concurrency_id': 'model', 'concurrency_limit': 1}
+        options |= {'api_visibility': 'private', 'show_progress_on': progress_on}
+        self.cancels(gr.on(triggers, handler, set(inputs), list(outputs), **options))
 
     @contextlib.contextmanager
     def stoppable(self, request: gr.Request) -> Iterator[threading.Event]:

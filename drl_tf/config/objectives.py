@@ -38,7 +38,7 @@ def _check_exact(config: Config) -> None:
     if config.evaluation.evaluate_every:
         raise UserError(
             f'--evaluate_every={config.evaluation.evaluate_every} evaluates in training, and --energy=exact '
-            'is not trained: evaluate after training'
+            'is not trained: give --mode=train,evaluate'
         )
 
 

@@ -10,13 +10,11 @@ import tensorflow as tf
 
 from drl_tf.core import diffusion, noise
 from drl_tf.core.diffusion import Schedule, per_image
-from drl_tf.core.guidance import UNCONDITIONAL, Terms
 from drl_tf.core.langevin import LogDensity
 from drl_tf.core.noise import Seed
 from drl_tf.core.posterior import Effort, Observation, Posterior
 from drl_tf.core.replacement import Replacement
-from drl_tf.core.sampling import Draw
-from drl_tf.core.weights import Weights
+from drl_tf.core.sampling import PLAIN, Draw
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,10 +71,7 @@ def solve(
     observation: Observation,
     plan: Plan,
     seed: Seed,
-    first: int | tf.Tensor = 0,
-    weights: Weights = Weights.EMA,
-    terms: Terms = UNCONDITIONAL,
-    corrector_steps: tf.Tensor | None = None,
+    draw: Draw = PLAIN,
 ) -> tf.Tensor:
     """Draws an image x for each observation o = H x + noise, where H is a linear operator.
 
@@ -85,13 +80,8 @@ def solve(
       observation: the operator H, the observations o of B images, and the standard deviation of the noise.
       plan: the method, its effort (how many steps to take) and the number of noise levels, a `Plan`.
       seed: random seed, int32 [2].
-      first: index of the first image; image i depends only on (seed, first + i) and its observation.
-      weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
-      terms: classes and their weights, (labels, weight) pairs such as `guidance.guided` returns. The log
-        density of images is the weighted sum of the log densities of the pairs' classes. labels: class + 1 of
-        each image, int32 [B], or None for no class.
-      corrector_steps: step sizes q of the chains at each level for the method 'replace', float32 [T], from
-        `pilot.steps`. None: the step sizes of the noise schedule.
+      draw: which images, and how; image i depends only on (seed, draw.first + i) and its observation. Its
+        `corrector_steps` and `walk` are for the method 'replace' alone.
 
     Returns:
       Images, float32 [B, height, width, C]. With the method 'replace', they still have the noise of level 0,
@@ -106,18 +96,17 @@ def solve(
       >>> solve(EnergyModel(config), observation, Plan('replace'), [0, 1]).shape
       TensorShape([3, 8, 8, 1])
     """
-    x_T = model.prior(tf.shape(observation.value)[0], noise.fold(seed, noise.PRIOR), first)
+    x_T = model.prior(tf.shape(observation.value)[0], noise.fold(seed, noise.PRIOR), draw.first)
     if plan.method == 'posterior':
         walk = walk_of(model, plan.num_levels)
 
         def log_prob_at(index: tf.Tensor) -> LogDensity:
-            return model.log_prob_at(per_image(walk.angle, index), weights, terms)
+            return model.log_prob_at(per_image(walk.angle, index), draw.weights, draw.terms)
 
-        std = model.network_of(weights).std
-        return Posterior(walk, log_prob_at, std, observation, plan.effort, first).draw(x_T, seed)
-    sampler = model.sampler(Draw(first, weights, terms, corrector_steps))
-    x_0 = Replacement(sampler, observation, plan.effort.rounds).draw(x_T, seed)
-    return model.final_denoise(x_0, weights, terms) if model.config.diffusion.final_denoise else x_0
+        std = model.network_of(draw.weights).std
+        return Posterior(walk, log_prob_at, std, observation, plan.effort, draw.first).draw(x_T, seed)
+    x_0 = Replacement(model.sampler(draw), observation, plan.effort.rounds).draw(x_T, seed)
+    return model.final_denoise(x_0, draw.weights, draw.terms) if model.config.diffusion.final_denoise else x_0
 
 
 def walk_of(model: Any, num_levels: int) -> Schedule:

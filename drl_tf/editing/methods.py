@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -231,10 +231,7 @@ class Editing(Generating):
         self._checked.terms(labels, 2, guidance)  # Checks the guidance.
         size = self.config.sampling.sample_batch_size
         steps = self._steps_of(callbacks, self.model.walk, -(-n // size))
-        options: dict[str, Any] = {
-            'run': functools.partial(steps.run, self._run),
-            'after_part': steps.after_part,
-        }
+        run = functools.partial(steps.run, self._run)
         q = self._corrector_steps(self.model.walk)
         steps.callbacks.on_predict_begin()
         position = np.linspace(0, 1, n, dtype=np.float32)
@@ -244,7 +241,7 @@ class Editing(Generating):
             terms = between_classes(labels, mine, guidance)
             between = noise.between(tf.constant(ends[0]), tf.constant(ends[1]), mine)
             draw = Draw(between, self._weights, terms, q)
-            states = self.model.sample(len(mine), seed, draw, **options)
+            states = self.model.sample(len(mine), seed, draw, run, steps.after_part)
             drawn.append(states[-1].numpy())
         steps.callbacks.on_predict_end()
         return pictures.kept(finite(np.concatenate(drawn)))
@@ -270,21 +267,21 @@ class Editing(Generating):
             mine = None if seen is None else tf.constant(seen[rows])
             o = tf.constant(value[rows])
             std = tf.constant(noise_std, tf.float32)
-            first = tf.constant(rows.start)
-            return self._solver_of(degradation, plan)(o, mine, std, seed, first, terms, q).numpy()
+            draw = Draw(tf.constant(rows.start), self._weights, terms, q)
+            return self._solver_of(degradation, plan)(o, mine, std, seed, draw).numpy()
 
         return finite(self._in_parts(answer, len(value), labels, guidance))
 
     def _solver(self, degradation: Degradation | None, plan: Plan) -> Callable[..., tf.Tensor]:
         """Returns a `tf.function` that solves inverse problems of one degradation; None: inpainting."""
 
-        def solver(value, seen, noise_std, seed, first, terms, q):
+        def solver(value, seen, noise_std, seed, draw):
             if degradation is None:
                 operator = operators.masked(seen)
             else:
                 operator = degradation.operator(self.image_shape)
             observation = Observation(operator, value, noise_std)
-            return solve(self.model, observation, plan, seed, first, self._weights, terms, q)
+            return solve(self.model, observation, plan, seed, draw)
 
         return tf.function(solver, autograph=False, reduce_retracing=True)
 

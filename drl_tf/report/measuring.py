@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from drl_tf.base import pixels
 from drl_tf.base.errors import UserError
-from drl_tf.core import noise
+from drl_tf.core import noise, pilot
 from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import UNCONDITIONAL, guided, network_labels
 from drl_tf.core.sampling import Draw
@@ -160,8 +160,7 @@ def _sampled(model: EnergyModel, count: int) -> tuple[list[tf.Tensor], np.ndarra
     config = model.config
     request = SampleRequest.of(config, count)
     size = min(count, config.sampling.sample_batch_size)
-    q = chain_report.corrector_steps(model, Weights.EMA)
-    corrector_steps = None if q is None else tf.constant(q, tf.float32)
+    q = pilot.as_tensor(chain_report.corrector_steps(model, Weights.EMA))
     parts = []
     with pictures.progress_bar(count, 'sampling') as bar:
         move = pictures.in_whole_steps(bar)
@@ -172,7 +171,7 @@ def _sampled(model: EnergyModel, count: int) -> tuple[list[tf.Tensor], np.ndarra
             def walked(share: float, kept: int = kept) -> None:
                 move(share * kept)
 
-            draw = Draw(tf.constant(first), Weights.EMA, terms, corrector_steps)
+            draw = Draw(tf.constant(first), Weights.EMA, terms, q)
             states = model.sample(size, request.noise_seed, draw, after_part=walked, most_parts=_PARTS)
             parts.append([x[:kept] for x in states])
     joined = [tf.concat(each, axis=0) for each in zip(*parts, strict=True)]

@@ -96,17 +96,14 @@ class Generating(Scoring):
         walk = self.model.walk if num_steps is None else self._walk(num_steps)
         q = self._corrector_steps(walk)
         steps = self._steps_of(callbacks, walk, -(-n // size))
-        options: dict[str, Any] = {
-            'run': functools.partial(steps.run, self._run),
-            'after_part': steps.after_part,
-        }
+        run = functools.partial(steps.run, self._run)
         steps.callbacks.on_predict_begin()
         drawn = []
         for start in range(0, n, size):
             part = None if labels is None else np.resize(labels[start : start + size], size)
             terms = self._checked.terms(part, size, guidance)
             draw = Draw(tf.constant(first + start), self._weights, terms, q, walk)
-            states = self.model.sample(tf.constant(size), seed, draw, **options)
+            states = self.model.sample(tf.constant(size), seed, draw, run, steps.after_part)
             drawn.append(states[-1].numpy()[: n - start])
         steps.callbacks.on_predict_end()
         return pictures.kept(finite(np.concatenate(drawn)))

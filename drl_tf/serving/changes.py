@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from drl_tf.core import inverse, noise, operators
-from drl_tf.core.guidance import UNCONDITIONAL
 from drl_tf.core.posterior import Observation
 from drl_tf.core.sampling import Draw
 from drl_tf.core.weights import Weights
@@ -55,7 +54,8 @@ def inpaint(
     with tf.control_dependencies(checks):
         observation = Observation(operators.masked(seen), tf.identity(known))
     plan = inverse.default_plan(model.config)
-    x = inverse.solve(model, observation, plan, shaped(seed, 2), 0, weights, UNCONDITIONAL, corrector_steps)
+    draw = Draw(weights=weights, corrector_steps=corrector_steps)
+    x = inverse.solve(model, observation, plan, shaped(seed, 2), draw)
     x = tf.debugging.assert_all_finite(x, 'the images are not finite')
     return {'images': tf.where(missing, tf.clip_by_value(x, -1.0, 1.0), images)}
 
