@@ -123,7 +123,7 @@ def test_a_dataset_trains_as_its_batches_do():
 @pytest.mark.slow
 def test_validation_tells_of_held_out_images():
     """Of averaged weights: energies as `energy` gives them, and a distance that is less for real digits."""
-    model = drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 'cdrl')
+    model = drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 'preconditioned')
     x, y = IMAGES.repeat(2, axis=0), LABELS.repeat(2)
     history = model.fit(
         x, y, epochs=2, batch_size=20, learning_rate=1e-6, verbose=0, validation_data=(x[20:], y[20:])
@@ -134,7 +134,7 @@ def test_validation_tells_of_held_out_images():
     assert np.isfinite(history['val_distance']).all() and len(history['val_distance']) == 2
     pairs = tf.data.Dataset.from_tensor_slices((x[20:], y[20:])).batch(7)
     again = (
-        drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 'cdrl')
+        drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 'preconditioned')
         .fit(
             x,
             y,

@@ -40,11 +40,15 @@ PRESETS = (
     '--dataset=lsun_church',
     '--dataset=lsun_church --recipe=preconditioned',
     '--dataset=lsun_bedroom',
+    '--dataset=lsun_bedroom --recipe=preconditioned',
     '--dataset=lsun_church --image_size=128',
     '--dataset=lsun_church --image_size=128 --recipe=preconditioned',
     '--dataset=lsun_bedroom --image_size=128',
+    '--dataset=lsun_bedroom --image_size=128 --recipe=preconditioned',
     '--dataset=celeb_a_hq',
+    '--dataset=celeb_a_hq --recipe=preconditioned',
     '--dataset=celeb_a_hq --image_size=256',
+    '--dataset=celeb_a_hq --image_size=256 --recipe=preconditioned',
     '--dataset=digits --recipe=t6',
     '--dataset=digits --recipe=cdrl',
     '--dataset=digits --recipe=t1k',
@@ -52,6 +56,7 @@ PRESETS = (
     '--dataset=emoji --recipe=cdrl',
     '--dataset=emoji --recipe=cdrl --image_size=64',
     '--dataset=emoji --recipe=preconditioned',
+    '--dataset=emoji --recipe=preconditioned --image_size=64',
 )
 _WRONG_USE = 2
 _MEMORY_OPTIONS = ('--microbatches', '--remat', '--noremat')

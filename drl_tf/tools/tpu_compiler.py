@@ -16,7 +16,7 @@ from typing import Any
 
 _SIZES = ('argument', 'output', 'alias', 'temp', 'generated_code')
 _BOOLEANS = re.compile(r'dense<"0x([0-9A-F]+)"> : tensor<([0-9x]+)xi1>')
-_WANTED = re.compile(r'Used ([\d.]+)([KMGT]?) of')
+_WANTED = re.compile(r'(?:Used |temporaries \()([\d.]+)([KMGT]?)(?: of|\) exceeds)')
 
 
 def _compiled(text: str, topology: str) -> dict[str, Any]:

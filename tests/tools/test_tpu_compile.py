@@ -99,11 +99,19 @@ def test_wrong_use(tmp_path, monkeypatch, capsys):
     assert list(tmp_path.iterdir()) == [modules]
 
 
-def test_refusals():
-    said = tpu_compiler.refusal(
-        'RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory. Used 20.50M of 15.75G hbm.'
-    )
-    assert said['bytes'] == 20.5 * 2**20 and said['error'].startswith('RESOURCE_EXHAUSTED')
+@pytest.mark.parametrize(
+    'said',
+    [
+        'XLA:TPU compile permanent error. Ran out of memory. Used 20.50M of 15.75G hbm.',
+        'the total memory required for HLO temporaries (20.50M) exceeds available HBM (15.75G).',
+    ],
+)
+def test_a_refusal_for_want_of_memory_says_how_much(said):
+    found = tpu_compiler.refusal(f'RESOURCE_EXHAUSTED: {said}')
+    assert found['bytes'] == 20.5 * 2**20 and found['error'].startswith('RESOURCE_EXHAUSTED')
+
+
+def test_other_refusals_say_no_memory():
     assert tpu_compiler.refusal('UNIMPLEMENTED: something') == {'error': 'UNIMPLEMENTED: something'}
 
 

@@ -30,7 +30,7 @@ def test_each_axis_changes_its_option_alone():
 def test_small_form(tmp_path, capsys):
     """Sampling costs about as many times more as there are levels and Langevin steps; a plot is drawn."""
     base = ' '.join([*WORDS, '--mcmc_steps=20'])
-    words = ['growth', '--rounds=5', '--factors=1,4', '--precisions=float32', f'--base={base}']
+    words = ['growth', '--rounds=3', '--factors=1,4', '--precisions=float32', f'--base={base}']
     assert bench.main([*words, f'--directory={tmp_path}']) == 0
     assert '| `sample against K` | ' in capsys.readouterr().out
     lines = [json.loads(line) for line in (tmp_path / 'bench.jsonl').read_text().splitlines()]
