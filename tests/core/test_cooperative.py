@@ -111,9 +111,7 @@ def test_initializer_alone_learns_the_analytic_proposal(data_share):
     x_{t+1}, with noise of its own.
     """
     data = GaussianData()
-    options = dict(
-        initializer_attention=False, initializer_mult=(1,), initializer_dropout=0.0, clip_norm=0.0
-    )
+    options = dict(initializer_attention=False, initializer_mult=(1,), initializer_dropout=0.0, clip_norm=0.0)
     model = build_model(OPTIONS.replace(**options, initializer_data_share=data_share, batch_size=data.size))
     model.initializer_optimizer = keras.optimizers.Adam(3e-3)
     model.initializer_optimizer.build(model.initializer.trainable_variables)
