@@ -152,6 +152,16 @@ def test_validation_tells_of_held_out_images():
     assert 'val_energy' in few and 'val_distance' not in few
 
 
+def test_validation_without_a_network_for_features_says_so(caplog):
+    options = dict(dataset='cifar10', image_channels=3, extractor='inception', inception='nowhere')
+    model = drl_tf.EnergyModel(small_models.PRECONDITIONED.replace(**options))
+    images = np.zeros([20, 8, 8, 3], np.uint8)
+    history = model.fit(images, batch_size=20, verbose=0, validation_data=images).history
+    assert 'val_energy' in history and 'val_distance' not in history
+    (said,) = [line for line in caplog.messages if 'no val_distance' in line]
+    assert 'inception=nowhere' in said and '--' not in said
+
+
 def test_points_have_a_distance_too():
     points = drl_tf.EnergyModel.from_preset('toy_checkerboard')
     x = points.generate(40, seed=3)

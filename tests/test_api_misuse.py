@@ -138,8 +138,9 @@ def test_an_unknown_preset_is_told_what_may_be_given():
 def test_log_prob_without_heights_says_how_to_get_them(plain, tmp_path):
     """For energies that are normalised; others have none."""
     for method in (plain.log_prob, plain.typicality):
-        with pytest.raises(UserError, match=r'need normalised energies .*: use energy'):
+        with pytest.raises(UserError, match=r'need the normalised energies .*: use energy') as error:
             method(IMAGES)
+        assert '--' not in str(error.value)
     model = drl_tf.EnergyModel(small_models.PRECONDITIONED)
     with pytest.raises(UserError, match=r'is not known: run .*--mode=likelihood.*export\(DIR\).*from_preset'):
         model.log_prob(IMAGES)

@@ -54,6 +54,18 @@ def imports():
                 yield path, rest[0]
 
 
+def test_no_folder_reaches_api_through_the_package_itself():
+    """The names that `drl_tf` exports are those of `api`, whose floor is above most others."""
+    used = {
+        node.attr
+        for path, tree in modules().items()
+        if FLOOR.get(folder_of(path), 0) < FLOOR['api']
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == 'drl_tf'
+    }
+    assert used <= {'__file__', '__version__'}
+
+
 def test_every_folder_has_its_tests():
     tested = {path.relative_to(TESTS).parts[0] for path in TESTS.rglob('test_*.py')}
     assert tested >= {*FLOOR} - {'api'}

@@ -42,6 +42,9 @@ _ANNEAL = ('likelihood', 'density')
 _SCORE = ('score', 'ood')
 _CHANGE = (*EDITED, 'interpolate')
 _DRAW = ('sample', 'compose', *_CHANGE, 'evaluate', 'sweep_guidance', 'report')
+_MODELS = (*_BEGIN, 'ablate', *_USE_A_RUN)
+# Options of the data that matter to models alone.
+_DATA_OF_MODELS = {'flip', 'data_mean', 'data_std', 'exact_images'}
 _ALWAYS = ('mode', 'workdir', 'dry_run', 'dry_run_devices', 'version', 'help', 'deterministic')
 
 # Options that --mode=ablate sets itself, in each row of its table.
@@ -65,7 +68,7 @@ def _of_the_configuration() -> dict[str, tuple[str, ...]]:
     """
     read_by: dict[str, tuple[str, ...]] = {}
     for group in configuration.groups():
-        everywhere = MODES if group.type is Data else (*_BEGIN, 'ablate', *_USE_A_RUN)
+        everywhere = MODES if group.type is Data else _MODELS
         modes: dict[str, tuple[str, ...]] = {'never': everywhere, 'resume': (*_BEGIN, 'ablate')}
         for field in dataclasses.fields(group.type):
             read_by[field.name] = modes.get(field.metadata['changes'], ())
@@ -74,6 +77,8 @@ def _of_the_configuration() -> dict[str, tuple[str, ...]]:
 
 READ_BY: dict[str, tuple[str, ...]] = {
     **_of_the_configuration(),
+    **dict.fromkeys(_DATA_OF_MODELS, _MODELS),
+    'num_classes': (*_MODELS, 'stats'),
     **dict.fromkeys((*_ALWAYS, *(field.name for field in dataclasses.fields(Devices))), MODES),
     'official_checkpoint': ('import_official',),
     'official_weights': ('import_official',),
@@ -182,7 +187,7 @@ _READ_WITH_SAMPLES = {
     'manual_dir',
     'labels_file',
     *(field.name for field in dataclasses.fields(Data)),
-}
+} - _DATA_OF_MODELS
 
 
 def readers(name: str, samples: str) -> tuple[str, ...]:

@@ -102,9 +102,9 @@ def levels_of(config: Config) -> dict[str, Any]:
 
 
 def check_range(config: Config, trained: Config) -> None:
-    """Checks that no noise lies below or above that of training, as --sigma_min and --sigma_max tell it.
+    """Checks that --sigma_min and --sigma_max lie within the noise of training.
 
-    Exact energies have no training, and other schedules have ends of their own.
+    Does nothing for exact energies, which are not trained, and for schedules with fixed ends.
 
     Args:
       config: the configuration to sample with, or to go on with.

@@ -26,7 +26,8 @@ class Draw(NamedTuple):
     """Which images to draw from a model, and how: what all steps of sampling have in common.
 
     Attributes:
-      first: index of the first image; image i depends on (seed, first + i). On replicas: one index for each.
+      first: index of the first image; image i depends on (seed, first + i). Under a strategy: one index for
+        each replica.
       weights: which weights of the model, 'ema' (moving averages) or 'raw' (as trained).
       terms: which classes, (labels, weight) pairs from `guidance.guided`.
       corrector_steps: relative step size of the chains at each level, from `pilot.steps`, float32 [T]. None:
@@ -45,7 +46,7 @@ class Draw(NamedTuple):
     walk: Schedule | None = None
 
 
-PLAIN = Draw()  # The images from the first on, by the averaged weights, of no class.
+PLAIN = Draw()  # Images from index 0, averaged weights, no class.
 
 
 class Info(NamedTuple):
@@ -115,6 +116,34 @@ class Sampler:
     beta: np.ndarray | None = None
     first: int | tf.Tensor = 0
 
+    def descend(self, x: tf.Tensor, high: tf.Tensor, low: tf.Tensor, seed: Seed) -> tuple[tf.Tensor, Info]:
+        """Draws x_low given x_high, one noise level after the other, in a single loop of the graph.
+
+        Args:
+          x: x_high, images with the noise of level `high`, float32 [B, H, W, C].
+          high: noise level of x, 1 to T, int32 [].
+          low: noise level of the result, below `high`, int32 [].
+          seed: random seed, int32 [2].
+
+        Returns:
+          x_low: images with the noise of level `low`, float32 [B, H, W, C].
+          info: acceptance and displacement of each chain, each float32 [B, T], an `Info`; 0 at levels that
+            were not visited.
+        """
+
+        def step(t: tf.Tensor, x: tf.Tensor, by_level: Info) -> tuple[tf.Tensor, tf.Tensor, Info]:
+            level = tf.fill([tf.shape(x)[0]], t - 1)
+            lower, info = self.recover(x, level, noise.fold(seed, noise.LANGEVIN, t - 1))
+            pairs = zip(by_level, info, strict=True)
+            by_level = Info(*(tf.tensor_scatter_nd_update(all, [[t - 1]], [mine]) for all, mine in pairs))
+            return t - 1, tf.ensure_shape(lower, x.shape), by_level
+
+        # For t = high - 1, .., low: x_t given x_{t+1}.
+        zeros = tf.zeros([self.schedule.num_levels, tf.shape(x)[0]])
+        state = (high, x, Info(zeros, zeros))
+        _, x, by_level = tf.while_loop(lambda t, *_: t > low, step, state, parallel_iterations=1)
+        return x, Info(*map(tf.transpose, by_level))
+
     def recover(self, x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tuple[tf.Tensor, Info]:
         """Draws x_t given x_{t+1}: one noise level of Algorithm 2.
 
@@ -126,13 +155,6 @@ class Sampler:
         Returns:
           x_t: images with the noise of level t, float32 [B, H, W, C].
           info: acceptance and displacement of each chain, each float32 [B], an `Info`.
-
-        Examples:
-          >>> from drl_tf.core import diffusion
-          >>> sampler = Sampler(diffusion.t1k(), lambda level: lambda y: tf.reduce_sum(0 * y, [1, 2, 3]))
-          >>> x, info = sampler.recover(tf.zeros([2, 8, 8, 1]), tf.constant([7, 7]), [0, 1])
-          >>> x.shape, info.acceptance.numpy()
-          (TensorShape([2, 8, 8, 1]), array([1., 1.], dtype=float32))
         """
         # The chain starts at y^0: x_{t+1}, or a proposal.
         log_density = self.density_at(level)
@@ -185,41 +207,6 @@ class Sampler:
             return scale * at(self.schedule.delta, level)
         sizes = correctors.step_sizes(self.schedule, self.corrector_steps)
         return tf.gather(sizes, level)[:, None, None, None]
-
-    def descend(self, x: tf.Tensor, high: tf.Tensor, low: tf.Tensor, seed: Seed) -> tuple[tf.Tensor, Info]:
-        """Draws x_low given x_high, one noise level after the other, in a single loop of the graph.
-
-        Args:
-          x: x_high, images with the noise of level `high`, float32 [B, H, W, C].
-          high: noise level of x, 1 to T, int32 [].
-          low: noise level of the result, below `high`, int32 [].
-          seed: random seed, int32 [2].
-
-        Returns:
-          x_low: images with the noise of level `low`, float32 [B, H, W, C].
-          info: acceptance and displacement of each chain, each float32 [B, T], an `Info`; 0 at levels that
-            were not visited.
-
-        Examples:
-          >>> from drl_tf.core import diffusion
-          >>> sampler = Sampler(diffusion.t1k(), lambda level: lambda y: tf.reduce_sum(0 * y, [1, 2, 3]))
-          >>> x, info = sampler.descend(tf.zeros([2, 8, 8, 1]), tf.constant(3), tf.constant(0), [0, 1])
-          >>> x.shape, info.acceptance.shape
-          (TensorShape([2, 8, 8, 1]), TensorShape([2, 999]))
-        """
-
-        def step(t: tf.Tensor, x: tf.Tensor, by_level: Info) -> tuple[tf.Tensor, tf.Tensor, Info]:
-            level = tf.fill([tf.shape(x)[0]], t - 1)
-            lower, info = self.recover(x, level, noise.fold(seed, noise.LANGEVIN, t - 1))
-            pairs = zip(by_level, info, strict=True)
-            by_level = Info(*(tf.tensor_scatter_nd_update(all, [[t - 1]], [mine]) for all, mine in pairs))
-            return t - 1, tf.ensure_shape(lower, x.shape), by_level
-
-        # For t = high - 1, .., low: x_t given x_{t+1}.
-        zeros = tf.zeros([self.schedule.num_levels, tf.shape(x)[0]])
-        state = (high, x, Info(zeros, zeros))
-        _, x, by_level = tf.while_loop(lambda t, *_: t > low, step, state, parallel_iterations=1)
-        return x, Info(*map(tf.transpose, by_level))
 
 
 def on_walk(trained: Schedule, walk: Schedule, density_at: DensityAt) -> DensityAt:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from drl_tf.evaluation.metrics.statistics import Statistics
 
 _SPLITS = ('train', 'test')
-loaded: dict[tuple, Extractor] = {}  # {options and files: the extractor that they give}, for the last one.
+loaded: dict[tuple, Extractor] = {}  # One entry: {options and file hashes: extractor}.
 
 
 class Evaluator:

@@ -15,7 +15,7 @@ from drl_tf.core.weights import Weights
 if TYPE_CHECKING:
     from drl_tf.core.energy_model import EnergyModel
 
-_SPACING = 0.25  # Of the log-SNR: neighbours overlap well in the networks' own coordinates.
+_SPACING = 0.25  # Largest step in log-SNR between neighbouring levels, whose densities then overlap well.
 
 
 class Heights:

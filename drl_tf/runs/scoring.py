@@ -272,7 +272,7 @@ class Scoring(keras.Model):
         """Returns the heights; raises UserError if they are not known, or cannot be."""
         if not self.model.normalised:
             raise UserError(
-                'log_prob and typicality need normalised energies (--recipe=preconditioned): use energy, '
+                'log_prob and typicality need the normalised energies of recipe preconditioned: use energy, '
                 'which compares images at one level'
             )
         return Heights.known(self.heights)

@@ -143,7 +143,8 @@ def _attempt(task: Task, attempt: int, time_limit: TimeLimit, stopwatch: Stopwat
     with devices.strategy().scope():
         model = compiled_model(config, attempt)
         step = resume.starting_step(model, task.run, workdir, task.init_from, task.weights)
-    # So that a call also ends at the steps of logs and checkpoints if the run resumes in between.
+    # The run may resume at a step that is no multiple of the option. Then calls take fewer steps, so that
+    # they still end where logs and checkpoints are written.
     model.steps_per_execution = math.gcd(options.steps_per_execution, step)
     images = training_batches(config, step)
     task.run.save_config(config)

@@ -9,8 +9,9 @@ import keras
 import numpy as np
 from absl import logging
 
+from drl_tf.base import arguments
 from drl_tf.base.errors import UserError
-from drl_tf.evaluation.metrics import extractors
+from drl_tf.evaluation.evaluator import load_extractor
 from drl_tf.evaluation.metrics.kernel import kernel_distance
 from drl_tf.runs import pictures
 
@@ -110,9 +111,9 @@ def _features(config: Any) -> Callable[[np.ndarray], np.ndarray] | None:
     """Returns a callable, images -> features [n, d]; None, with a warning, if there is no extractor."""
     if config.planar:
         return lambda points: points.reshape(len(points), -1)
-    options = config.evaluation
     try:
-        extractor = extractors.load(config.data, options.extractor, options.inception)
+        with arguments.named():
+            extractor = load_extractor(config)
     except UserError as error:
         logging.warning('validation has no val_distance: %s', error)
         return None

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from helpers import authors_format
 from helpers.authors_format import Architecture, variables
-from helpers.tiny import TINY
+from helpers.tiny import TINY, refused
 
 from drl_tf.app import server
 from drl_tf.cli import modes, parsing, run_modes
@@ -211,6 +211,21 @@ def check(mode, words, patch):
 def test_scores_of_given_images_access_what_the_table_says(monkeypatch, tmp_path):
     np.save(tmp_path / 'x.npy', np.zeros([3, 16, 16, 1], np.uint8))
     check('evaluate', [f'--samples={tmp_path}/x.npy', '--dataset=digits', '--num_real=32'], monkeypatch)
+
+
+@pytest.mark.parametrize('option', ['--flip', '--data_mean=0', '--data_std=0.5', '--exact_images=5'])
+@pytest.mark.parametrize(
+    'words', ['--mode=prepare --output_dir=o', '--mode=stats', '--mode=evaluate --samples=.']
+)
+def test_images_without_a_model_need_no_options_of_models(capsys, words, option):
+    line = refused(capsys, *words.split(), '--dataset=digits', option)
+    name = option.split('=')[0]
+    assert f'{name} is for --mode=' in line or line.endswith(f'without a run: drop {name}')
+
+
+def test_all_classes_are_prepared(capsys):
+    words = ['--mode=prepare', '--output_dir=o', '--dataset=digits', '--num_classes=10']
+    assert '--num_classes is for --mode=' in refused(capsys, *words)
 
 
 def test_the_chief_alone_runs_what_no_worker_shares():

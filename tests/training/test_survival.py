@@ -44,6 +44,7 @@ def test_damaged_workdir(capsys, tiny_run, tmp_path):
 def test_a_run_that_never_began_leaves_its_workdir_free(capsys, tmp_path):
     arguments = ['--dataset=lsun_church', f'--data_dir={tmp_path}', f'--workdir={tmp_path}/w']
     assert refused(capsys, *arguments, '--batch_size=4') == refused(capsys, *arguments, '--batch_size=8')
+    assert not (tmp_path / 'w').exists()
 
 
 def test_training_goes_back_to_a_sound_checkpoint(capsys, tiny_run, tmp_path):

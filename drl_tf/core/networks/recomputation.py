@@ -47,7 +47,10 @@ def recomputed(layer: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
 
 
 def _after(tensor: tf.Tensor, others: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """Returns `others` + min(|a|, 0) = `others`, a an element of `tensor`: so XLA computes `tensor` first."""
+    """Returns `others` unchanged, but dependent on `tensor`, so that XLA computes `tensor` first.
+
+    It adds min(|a|, 0) = 0, where a is an element of `tensor`.
+    """
     rank = tensor.shape.rank
     one = tf.reshape(tf.slice(tensor, [0] * rank, [1] * rank), [])
     nothing = tf.minimum(tf.abs(one), 0)

@@ -89,7 +89,7 @@ def lines(settings: Settings) -> Iterator[dict[str, Any]]:
         for factor in settings.factors
     }
     functions: dict[tuple[str, int, str], Callable[[], object]] = {}
-    made: dict[Config, dict[str, Callable[[], object]]] = {}  # Every axis has the base as a point.
+    made: dict[Config, dict[str, Callable[[], object]]] = {}  # All axes have the base in common.
     for (axis, value), changed in points.items():
         made.setdefault(changed, _programs(changed))
         for program, function in made[changed].items():

@@ -187,7 +187,7 @@ def memory_lines(settings: Settings) -> Iterator[dict[str, Any]]:
         'T': ('num_levels', config.diffusion.num_levels),
     }
     peaks: dict[str, list[int]] = {name: [] for name in axes}
-    measured: dict[Config, int] = {}  # Every axis has the base as a point.
+    measured: dict[Config, int] = {}  # All axes have the base in common.
     with tempfile.TemporaryDirectory() as directory:
 
         def peak_of(words: str) -> int:
