@@ -150,16 +150,22 @@ def test_levels_are_stratified_and_apart_from_those_of_score_matching():
     np.testing.assert_array_less(0, model.level_means['displacement'].total)
 
 
-def test_noises_of_forward_proposal_and_chain_are_independent(monkeypatch):
-    """Every draw of images' noise in a step, against every other one."""
-    drawn = []
-    normal = noise.normal
+def test_noises_of_forward_proposal_chain_and_acceptance_are_independent(monkeypatch):
+    """Every draw of noise in a step has a seed of its own; no images' noise is correlated with another."""
+    drawn, seeds = {'normal': [], 'uniform': []}, []
 
-    def recorded(seed, shape, first=0):
-        drawn.append(normal(seed, shape, first))
-        return drawn[-1]
+    def recorded(kind):
+        draw = getattr(noise, kind)
 
-    monkeypatch.setattr(noise, 'normal', recorded)
+        def record(seed, shape, first=0):
+            seeds.append(tuple(np.array(seed).tolist()))
+            drawn[kind].append(draw(seed, shape, first))
+            return drawn[kind][-1]
+
+        return record
+
+    for kind in drawn:
+        monkeypatch.setattr(noise, kind, recorded(kind))
     options = BOTH.replace(batch_size=64, num_classes=0, dropout=0.0, mcmc_steps=(1,))
     model = built(options)
     tf.config.run_functions_eagerly(True)
@@ -167,7 +173,9 @@ def test_noises_of_forward_proposal_and_chain_are_independent(monkeypatch):
         model.losses_and_gradients(model.batch_of(images(64), 0))
     finally:
         tf.config.run_functions_eagerly(False)
-    rows = np.array([np.ravel(each) for each in drawn])
+    assert len(set(seeds)) == len(seeds)
+    assert len(drawn['uniform']) == 1  # Acceptance.
+    rows = np.array([np.ravel(each) for each in drawn['normal']])
     assert len(rows) == 5  # Score matching, x_t, x_{t+1}, proposal, chain.
     correlation = np.corrcoef(rows) - np.eye(len(rows))
     assert np.abs(correlation).max() < 5 / np.sqrt(rows.shape[1])

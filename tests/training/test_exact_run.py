@@ -1,5 +1,6 @@
 """A run with exact energies on the command line and in Python."""
 
+import csv
 import json
 
 import numpy as np
@@ -39,6 +40,19 @@ def test_the_command_line_samples_and_scores_it(run, capsys):
         capsys, f'--workdir={run}', '--mode=evaluate', '--num_samples=20', '--num_real=100', '--mcmc_steps=1'
     )
     assert code == 0 and 'Fréchet distance' in out, err
+
+
+@pytest.mark.slow
+def test_every_corrector_stays_at_the_images_of_the_class(run, capsys):
+    """In a sweep: all samples are of the class that was asked for, as training images are."""
+    varied = ['--sweep_levels=2', '--sweep_mcmc_steps=2', '--sweep_correctors=langevin,mala,hmc']
+    words = ['--mode=sweep_chains', '--num_samples=20', '--num_real=100', '--precision=float32']
+    code, _, err = call(capsys, f'--workdir={run}', *words, *varied)
+    assert code == 0, err
+    (table,) = (run / 'sweep_chains').glob('*/scores.csv')
+    with open(table, encoding='utf-8') as file:
+        agreement = {row['chains']: float(row['class_agreement']) for row in csv.DictReader(file)}
+    assert agreement == dict.fromkeys(('T2_K2_langevin', 'T2_K2_mala', 'T2_K2_hmc'), 1)
 
 
 def test_the_images_are_stored_once(run, capsys):
