@@ -17,6 +17,8 @@ FILE_NAME = 'tuned_sampler.json'
 # The options that make a sampler. Drawing reads them all; --mode=tune_sampler searches over their values.
 OPTIONS = (
     'num_levels',
+    'sigma_min',
+    'sigma_max',
     'sampling_levels',
     'mcmc_steps',
     'sampling_steps',

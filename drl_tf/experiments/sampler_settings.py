@@ -2,7 +2,8 @@
 
 A setting is {option: value} for each of `config.tuned.OPTIONS`. There are three kinds of models:
 
-- Log densities (--energy=preconditioned or exact): T, K, corrector, its step, proposal and noise scale.
+- Log densities (--energy=preconditioned or exact): T, the lowest and the highest noise level (with
+  --schedule=karras), K, corrector, its step, proposal and noise scale.
 - Energies of Langevin chains with steps delta_t (t6, cdrl): K at the same total time, the rule of a step,
   the factor of its size, proposal and noise scale. T is that of training, because the energy of a level
   depends on the noise up to the next.
@@ -30,10 +31,13 @@ RUNGS = {
     'noise_scale': (0.9, 0.95, 0.97, 0.98, 0.99, 1.0),
     'corrector_step': (0.02, 0.05, 0.1, 0.2, 0.4),
     'step_scale': (0.7, 0.8, 0.9, 1.0, 1.1, 1.2),
+    'sigma_min': (0.02, 0.05, 0.1, 0.2, 0.3, 0.5),
+    'sigma_max': (3.0, 4.0, 5.0, 6.0, 8.0, 10.0),
 }
 _CHAINS = {'corrector': 'langevin', 'corrector_step': 0.1}  # Where chains of log densities begin.
 _NO_CHAINS = {'mcmc_steps': (0,), 'corrector': 'none', 'corrector_step': 0.0}
 _FEW_LEVELS, _MORE_LEVELS = (2, 3, 6), (12, 24)
+_INNER_ENDS = {'sigma_min': 0.1, 'sigma_max': 6.0}  # Few levels are better placed between these.
 _START_STEPS = (3, 10)
 
 
@@ -50,9 +54,9 @@ def key(setting: Setting) -> str:
 def start(config: Config) -> list[Setting]:
     """Returns the settings with which a search for a sampler starts: first the run's own, then a coarse grid.
 
-    A setting is {option of the sampler: value}. For log densities, the grid varies the number of noise levels
-    and of chain steps; for t6 and cdrl, the number and the rule of Langevin steps; for t1k, the number of
-    noise levels.
+    A setting is {option of the sampler: value}. For log densities, the grid varies the number of noise
+    levels, where they begin and end, and the number of chain steps; for t6 and cdrl, the number and the rule
+    of Langevin steps; for t1k, the number of noise levels.
 
     Args:
       config: the configuration of the run.
@@ -75,7 +79,7 @@ def start(config: Config) -> list[Setting]:
     elif config.network.energy == 'paper':
         changes = [{'sampling_levels': count} for count in LEVELS if 6 <= count < T]
     else:
-        few = [_on_levels(config, count) for count in _FEW_LEVELS]
+        few = [{**_on_levels(config, count), **ends} for ends in _ends(config) for count in _FEW_LEVELS]
         more = [_on_levels(config, count) for count in _MORE_LEVELS]
         changes = [{**levels, **_NO_CHAINS} for levels in (*few, *more)]
         changes += [{**levels, **_CHAINS, 'mcmc_steps': (steps,)} for levels in few for steps in _START_STEPS]
@@ -106,7 +110,7 @@ def neighbours(config: Config, setting: Setting, moved: Sequence[float] | None =
     elif here.network.energy == 'paper':
         changes = [*_levels_beside(here), *_beside(here, 'noise_scale')]
     else:
-        changes = _of_log_densities(here, moved)
+        changes = [*_ends_beside(here, config), *_of_log_densities(here, moved)]
     return [other for other in _valid(here, changes) if key(other) != key(setting)]
 
 
@@ -151,6 +155,31 @@ def _of_log_densities(config: Config, moved: Sequence[float] | None) -> Iterable
             if other != corrector:
                 yield _CHAINS if other == 'langevin' else {'corrector': other, 'corrector_step': 0.0}
     yield from map(chains_of, _single_beside(steps, moved))
+
+
+def _has_free_ends(config: Config) -> bool:
+    """Returns whether sampling may begin and end at other noise levels than training."""
+    return config.diffusion.schedule == 'karras' and chains.has_any_level(config)
+
+
+def _ends(config: Config) -> list[Setting]:
+    """Returns the options for the ends of the levels with which a search starts."""
+    trained = config.diffusion
+    low, high = _INNER_ENDS.values()
+    inner = _has_free_ends(config) and trained.sigma_min < low and high < trained.sigma_max
+    return [{}, _INNER_ENDS] if inner else [{}]
+
+
+def _ends_beside(config: Config, trained: Config) -> list[Setting]:
+    """Returns the options for ends beside those of a configuration, within those of training."""
+    if not _has_free_ends(config):
+        return []
+    low, high = trained.diffusion.sigma_min, trained.diffusion.sigma_max
+    found = []
+    for name, end in (('sigma_min', low), ('sigma_max', high)):
+        places = [end, *(place for place in RUNGS[name] if low < place < high)]
+        found += [{name: place} for place in _places_beside(places, getattr(config.diffusion, name))]
+    return found
 
 
 def _levels_beside(config: Config) -> list[Setting]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers.small_models import PRECONDITIONED, images
+from helpers.small_models import OPTIONS, PRECONDITIONED, images, moved_model, y
 
 from drl_tf.core import denoising, diffusion, noise, objectives
 from drl_tf.core.energy_model import EnergyModel
@@ -96,6 +96,23 @@ def test_its_proposal_has_the_mean_of_gaussian_conditionals():
         y, mean = denoising.posterior_proposal(SCHEDULE, score, x_next, tf.fill([count], level), eps)
         np.testing.assert_allclose(mean, gain * x_next, atol=1e-5)
         np.testing.assert_allclose(np.std(y - mean), SCHEDULE.posterior_std[level], rtol=0.02)
+
+
+def test_energies_of_the_paper_propose_too():
+    """By the score of the level above, and at the top by that of white noise."""
+    paper = moved_model(OPTIONS.replace(proposal='tweedie'))
+    schedule, x_next = paper.schedule, y()
+    for level in (0, 3, schedule.num_levels - 1):
+        score = -x_next
+        if level + 1 < schedule.num_levels:
+            log_density, m = paper.density_at(tf.fill([3], level + 1)), np.float32(schedule.m[level + 1])
+            score = value_gradient(lambda x, f=log_density, m=m: f(m * x), x_next)
+        (A, A_next), (S, S_next) = schedule.A[level : level + 2], schedule.S[level : level + 2]
+        a, s = schedule.a[level + 1], schedule.s[level + 1]
+        clean = (x_next + S_next**2 * score) / A_next
+        mean = (A * clean / S**2 + a * x_next / s**2) / (1 / S**2 + a**2 / s**2)
+        _, found = paper.chain_start(x_next, tf.fill([3], level), [0, 1], Draw())
+        np.testing.assert_allclose(found, schedule.m[level] * mean, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,20 @@ def test_moves_of_log_densities():
     assert not any(change.get('proposal') == 'x_next' for change in found)  # Has no chains.
 
 
+def test_the_ends_of_the_levels_move_within_those_of_training():
+    config = LOG_DENSITIES.replace(schedule='karras', sigma_min=0.03, sigma_max=9.0)
+    ends = ('sigma_min', 'sigma_max')
+    grid = [tuple(each[name] for name in ends) for each in start(config)]
+    assert grid.count((0.1, 6.0)) == 9 and set(grid) == {(0.03, 9.0), (0.1, 6.0)}
+    setting = after(config, sigma_min=0.05)
+    found = changes(config, setting, neighbours(config, setting))
+    assert found[:3] == [{'sigma_min': 0.03}, {'sigma_min': 0.1}, {'sigma_max': 8.0}]
+    narrow = config.replace(sigma_min=0.2, sigma_max=2.0)
+    assert {each['sigma_min'] for each in start(narrow)} == {0.2}
+    own = tuned.options_of(narrow)
+    assert changes(narrow, own, neighbours(narrow, own))[0] == {'sigma_min': 0.3}
+
+
 def test_chains_of_log_densities_change_corrector_and_step():
     setting = after(LOG_DENSITIES, mcmc_steps=(1,), corrector='langevin', corrector_step=0.1)
     found = changes(LOG_DENSITIES, setting, neighbours(LOG_DENSITIES, setting))
@@ -124,7 +138,7 @@ def test_chains_keep_their_place_on_another_number_of_levels():
     assert {'num_levels': 6, 'mcmc_steps': (0, 0, 0, 3, 3, 5)} in found
 
 
-@pytest.mark.parametrize('config', [Config(), LOG_DENSITIES])
+@pytest.mark.parametrize('config', [Config(), LOG_DENSITIES, LOG_DENSITIES.replace(schedule='karras')])
 def test_every_neighbour_can_be_sampled(config):
     """It is a configuration that is not refused, with all of its options."""
     for setting in start(config):
