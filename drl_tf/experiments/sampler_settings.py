@@ -38,6 +38,7 @@ _CHAINS = {'corrector': 'langevin', 'corrector_step': 0.1}  # Where chains of lo
 _NO_CHAINS = {'mcmc_steps': (0,), 'corrector': 'none', 'corrector_step': 0.0}
 _FEW_LEVELS, _MORE_LEVELS = (2, 3, 6), (12, 24)
 _INNER_ENDS = {'sigma_min': 0.1, 'sigma_max': 6.0}  # Few levels are better placed between these.
+_INNER_LEVELS = (2, 3, 4)
 _START_STEPS = (3, 10)
 
 
@@ -79,7 +80,9 @@ def start(config: Config) -> list[Setting]:
     elif config.network.energy == 'paper':
         changes = [{'sampling_levels': count} for count in LEVELS if 6 <= count < T]
     else:
-        few = [{**_on_levels(config, count), **ends} for ends in _ends(config) for count in _FEW_LEVELS]
+        few = [_on_levels(config, count) for count in _FEW_LEVELS]
+        if _has_inner_ends(config):
+            few += [{**_on_levels(config, count), **_INNER_ENDS} for count in _INNER_LEVELS]
         more = [_on_levels(config, count) for count in _MORE_LEVELS]
         changes = [{**levels, **_NO_CHAINS} for levels in (*few, *more)]
         changes += [{**levels, **_CHAINS, 'mcmc_steps': (steps,)} for levels in few for steps in _START_STEPS]
@@ -162,12 +165,11 @@ def _has_free_ends(config: Config) -> bool:
     return config.diffusion.schedule == 'karras' and chains.has_any_level(config)
 
 
-def _ends(config: Config) -> list[Setting]:
-    """Returns the options for the ends of the levels with which a search starts."""
+def _has_inner_ends(config: Config) -> bool:
+    """Returns whether sampling may begin and end between the ends of training, at those of `_INNER_ENDS`."""
     trained = config.diffusion
     low, high = _INNER_ENDS.values()
-    inner = _has_free_ends(config) and trained.sigma_min < low and high < trained.sigma_max
-    return [{}, _INNER_ENDS] if inner else [{}]
+    return _has_free_ends(config) and trained.sigma_min < low and high < trained.sigma_max
 
 
 def _ends_beside(config: Config, trained: Config) -> list[Setting]:
