@@ -6,7 +6,7 @@ XDIST ?= -n 2 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: demo app test test-slow lint docs examples notebooks clean
 
-# Trains on handwritten digits for at most five minutes, samples, measures, weighs, exports, and writes the page of the run.
+# Trains on handwritten digits for at most five minutes, samples, measures, finds log p, exports, and writes the page of the run.
 demo: .venv/ready
 	$(BIN)/python run.py --mode=train,sample,evaluate --workdir=$(DEMO) --max_minutes=5
 	$(BIN)/python run.py --mode=likelihood,export,report --workdir=$(DEMO) --export_dir=$(DEMO)/saved_model

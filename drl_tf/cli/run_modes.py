@@ -7,8 +7,8 @@ from typing import Any
 from drl_tf.cli import checks
 from drl_tf.cli.command_options import MODES, Command, reads_export
 from drl_tf.cli.modes import FUNCTIONS, OF_CHIEF
+from drl_tf.config import chains, tuned
 from drl_tf.config import config as configuration
-from drl_tf.config import tuned
 from drl_tf.config.config import Config
 from drl_tf.core.correctors import ADJUSTED
 from drl_tf.distributed import cluster, devices, workers
@@ -36,7 +36,7 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices,
         config = config.replace(precision=devices.resolve_precision(config.training.precision))
         _print_precision(command, config)
         if command.sampler == 'tuned':
-            print(f'sampler: tuned, {tuned.said(tuned.options_of(config))}', flush=True)
+            print(f'sampler: tuned, {tuned.said(_sampler(config))}', flush=True)
         workers.check_alike(dataclasses.asdict(command), dataclasses.asdict(config))
         workers.by_chief(lambda: _check(command, config, workdir))
         if reads_export(command):
@@ -88,6 +88,12 @@ def _is_exact(mode: str, config: Config) -> bool:
     if mode == 'train':
         return config.negatives in ADJUSTED or config.training.recovery_nce > 0
     return mode in FLOAT32 or (mode in _DRAWING and config.corrector in ADJUSTED)
+
+
+def _sampler(config: Config) -> dict[str, Any]:
+    """Returns the options of the sampler, {option: value}, without ends of levels that the schedule fixes."""
+    fixed = {*chains.FREE_LEVELS} - {*chains.levels_of(config)}
+    return {name: value for name, value in tuned.options_of(config).items() if name not in fixed}
 
 
 def _print_precision(command: Command, config: Config) -> None:

@@ -166,10 +166,10 @@ def _has_free_ends(config: Config) -> bool:
 
 
 def _has_inner_ends(config: Config) -> bool:
-    """Returns whether sampling may begin and end between the ends of training, at those of `_INNER_ENDS`."""
+    """Returns whether sampling may have the ends `_INNER_ENDS`: they lie within those of training."""
     trained = config.diffusion
-    low, high = _INNER_ENDS.values()
-    return _has_free_ends(config) and trained.sigma_min < low and high < trained.sigma_max
+    within = trained.sigma_min < _INNER_ENDS['sigma_min'] and _INNER_ENDS['sigma_max'] < trained.sigma_max
+    return _has_free_ends(config) and within
 
 
 def _ends_beside(config: Config, trained: Config) -> list[Setting]:

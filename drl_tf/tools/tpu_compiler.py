@@ -29,7 +29,7 @@ def _compiled(text: str, topology: str) -> dict[str, Any]:
     Returns:
       {'device': kind of the core, 'seconds': time to compile, 'bytes': memory that the program needs} and the
       parts of this memory, such as 'temp_bytes'. If the compiler fails: {'device', 'seconds', 'error': the
-      compiler's message} and, if memory was short, 'bytes', the memory that the program would need.
+      compiler's message} and, if memory was short, 'bytes', as `refusal` reads it from the message.
     """
     import jax  # noqa: F401  (registers the dialects)
     import numpy as np
@@ -90,8 +90,8 @@ def refusal(message: str) -> dict[str, Any]:
       message: the error message of the compiler.
 
     Returns:
-      {'error': start of the message}. If the program needs more memory than the TPU has, also 'bytes', the
-      memory that it needs.
+      {'error': start of the message}. If the program needs more memory than the TPU has, also 'bytes': the
+      memory that it needs, or that of its temporary values alone, whichever the message tells.
     """
     found: dict[str, Any] = {'error': message[:1000]}
     wanted = _WANTED.search(message)

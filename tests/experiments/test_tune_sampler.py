@@ -97,7 +97,7 @@ def test_a_search_goes_on_and_stores_the_best(tune, run, capsys):
         return np.concatenate(list(samples.read(out.split()[-1], (8, 8, 1)))), out
 
     tuned, said = drawn('--sampler=tuned')
-    assert 'sampler: tuned' in said and '--langevin_rule=ab2' in said
+    assert 'sampler: tuned' in said and '--langevin_rule=ab2' in said and '--sigma_min' not in said
     explicit, said = drawn('--sampling_steps=2', '--langevin_rule=ab2', '--noise_scale=0.5')
     assert 'sampler: tuned' not in said
     np.testing.assert_array_equal(tuned, explicit)

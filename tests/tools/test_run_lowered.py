@@ -156,7 +156,7 @@ def test_jax_gives_the_numbers_of_tensorflow(recipe, tmp_path):
             '--initializer_mult=1',
             '--initializer_blocks=1',
         ],
-        'preconditioned': ['--mcmc_steps=0', '--num_levels=4', '--batch_size=128'],
+        'preconditioned': ['--mcmc_steps=1', '--corrector_step=0.1', '--num_levels=4', '--batch_size=128'],
     }
     precision = 'float32,bfloat16' if recipe == 'preconditioned' else 'float32'
     words += [f'--precision={precision}', f'--recipe={recipe}']
