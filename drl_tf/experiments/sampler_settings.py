@@ -162,7 +162,7 @@ def _of_log_densities(config: Config, moved: Sequence[float] | None) -> Iterable
 
 def _has_free_ends(config: Config) -> bool:
     """Returns whether sampling may begin and end at other noise levels than training."""
-    return config.diffusion.schedule == 'karras' and chains.has_any_level(config)
+    return 'sigma_min' in chains.levels_of(config) and chains.has_any_level(config)
 
 
 def _has_inner_ends(config: Config) -> bool:

@@ -143,8 +143,8 @@ def has_jax():
 def test_jax_gives_the_numbers_of_tensorflow(recipe, tmp_path):
     """Loss, gradient norm and weights after 5 steps, and samples; a number that was changed is noticed.
 
-    The training step of cdrl holds that of t6 and, but for the last proposal, its sampler. The large batch of
-    preconditioned has constants that TensorFlow and JAX write differently.
+    cdrl trains with the step of t6 and an initializer. The sampler that is tried is that of preconditioned,
+    with a chain. Its large batch has constants that TensorFlow and JAX write differently.
     """
     if not has_jax():
         pytest.skip(f'{PYTHON} has no jax')
