@@ -13,6 +13,7 @@ from absl import logging
 
 from drl_tf.base.errors import DivergenceError
 from drl_tf.base.files import digest, held, read_json, write_json, written_aside
+from drl_tf.config import combinations
 from drl_tf.core.weights import Weights
 from drl_tf.distributed import workers
 from drl_tf.evaluation import evaluate
@@ -149,8 +150,8 @@ def scored(config: Config, workdir: str, num_samples: int, weights: Weights) -> 
 
 
 def _weighed(config: Config, workdir: str, weights: Weights) -> dict[str, float]:
-    """Computes {'bits_per_dim': number} of test images; {} without preconditioned energy or checkpoint."""
-    if config.network.energy != 'preconditioned' or not workers.told_by_chief(
+    """Computes {'bits_per_dim': number} of test images; {} without a checkpoint, or without log densities."""
+    if combinations.likelihood_method(config) != 'direct' or not workers.told_by_chief(
         lambda: workdirs.steps(workdir)
     ):
         return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import os
@@ -14,13 +15,12 @@ from absl import logging
 from matplotlib.figure import Figure
 
 from drl_tf.base.files import write_json
-from drl_tf.config import combinations
 from drl_tf.core import noise, pilot
 from drl_tf.core.sampling import Draw
 from drl_tf.core.weights import Weights
 from drl_tf.data import plane
 from drl_tf.experiments import annealing, bridges
-from drl_tf.experiments.heights import Heights
+from drl_tf.experiments.heights_of_points import of_points
 from drl_tf.runs import charts, checkpoint, pictures
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ _FINEST = 0.01  # Smallest spacing of a grid.
 _COARSEST = 0.05  # Largest spacing of a grid.
 _FRESH = 2**31 - 1  # Number of a batch that no training reaches.
 _NUM_FRESH = 65_536
-_NUM_WEIGHED = 4000  # Points that give log Z of normalised energies.
 _FIRST_STEP_SIZE = 0.3
 _MOST_ERRORS = 3  # We warn if annealing and quadrature are more standard errors apart.
 _BINS = 80
@@ -102,13 +101,17 @@ def density(
     name = f'{step:08d}-{weights}-{ais_steps}x{hmc_leapfrog}-{num_chains}-seed{seed}'
     stem = os.path.join(workdir, 'density', name)
     _draw(f'{stem}.png', grids, _sampled(model, levels, num_samples, weights), data)
-    direct = _direct(model, weights)
-    found = {t: {**compared(grids[t], estimates[t], likelihoods[t]), **direct.get(t, {})} for t in levels}
+    heights = of_points(model, weights)
+    found = {t: compared(grids[t], estimates[t], likelihoods[t]) for t in levels}
+    if heights:
+        for t in levels:
+            found[t] |= {'log_z_direct': heights.log_z[t], 'direct_error': heights.log_z_error[t]}
     _warn_of_differences(found)
     effort = dict(
         num_samples=num_samples, num_chains=num_chains, ais_steps=ais_steps, hmc_leapfrog=hmc_leapfrog
     )
-    write_json(f'{stem}.json', {'step': step, 'weights': weights, **effort, 'levels': found})
+    summary = {'summary': dataclasses.asdict(heights)} if heights else {}
+    write_json(f'{stem}.json', {'step': step, 'weights': weights, **effort, **summary, 'levels': found})
     return {
         **{f'level {t}': said(found[t]) for t in levels},
         'figure': f'{stem}.png',
@@ -199,19 +202,6 @@ def annealed(
             if path.beta[position] == 1:
                 found[int(path.level[position])] = annealing.estimate(state.log_weight)
     return found
-
-
-def _direct(model: EnergyModel, weights: Weights) -> dict[int, dict[str, float]]:
-    """Returns log Z of each level from noisy points, by Bennett's ratio; {} for unnormalised energies."""
-    config = model.config
-    if combinations.likelihood_method(config) != 'direct':
-        return {}
-    seed = config.training.seed
-    points = plane.points(config.data.dataset, seed, _FRESH - 1, _NUM_WEIGHED)
-    folded = noise.fold(noise.root(seed, noise.LIKELIHOOD), noise.LEVEL)
-    estimate = Heights(model, weights, folded, _AT_ONCE).measure(points)['bennett']
-    pairs = zip(estimate.log_z.tolist(), estimate.error.tolist(), strict=True)
-    return {t: {'log_z_direct': log_z, 'direct_error': error} for t, (log_z, error) in enumerate(pairs)}
 
 
 def _diffused(schedule: Schedule, name: str, t: int, seed: int) -> np.ndarray:

@@ -26,6 +26,7 @@ from drl_tf.runs.heights import Heights as KnownHeights
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
+    from drl_tf.core import heights
     from drl_tf.core.energy_model import EnergyModel
 
 _HEIGHTS = 1  # Purpose of a seed: the noise at all levels.
@@ -84,13 +85,13 @@ def _compute(
     train, test = (pipeline.load_images(config.data, split, count) for split in ('train', 'test'))
     found = _heights(model, config, weights, _from_uint8(train))
     log_prob = _scores(model, config, weights, found)
-    summary = _summary(log_prob(train), found)
+    known = summary(log_prob(train), found)
     bits = {split: _bits(model, config, weights, split, found) for split in ('test', 'train')}
     result = {
         **settings,
         'heights': {name: dataclasses.asdict(estimate) for name, estimate in found.items()},
-        'summary': dataclasses.asdict(summary),
-        'ranking': ranking.ranking(log_prob, summary.typical_mean, test, config.training.seed),
+        'summary': dataclasses.asdict(known),
+        'ranking': ranking.ranking(log_prob, known.typical_mean, test, config.training.seed),
         **bits,
         'notes': notes(config, bits['test'], found['bennett'].log_z[0]),
     }
@@ -130,8 +131,13 @@ def _scores(model, config, weights, found):
     return log_prob
 
 
-def _summary(log_prob, found):
-    """Returns the values that `EnergyModel.log_prob` and `typicality` need, from log p of training images."""
+def summary(log_prob: np.ndarray, found: Mapping[str, heights.Estimate]) -> KnownHeights:
+    """Returns the values that `EnergyModel.log_prob` and `typicality` need.
+
+    Args:
+      log_prob: log p of training images at the scoring level in nats, [n].
+      found: the estimates of log Z that `Heights.measure` returns.
+    """
     estimate = found['bennett']
     return KnownHeights(
         log_z_0=sorted(float(one.log_z[0]) for one in found.values()),

@@ -1,4 +1,4 @@
-"""The constants log Z of a model's energies, which --mode=likelihood --method=direct estimates."""
+"""The constants log Z of a model's energies; --mode=likelihood, for points --mode=density, estimates them."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ class Heights:
         """
         if values is None:
             raise UserError(
-                'log Z of the energies is not known: run `python run.py --mode=likelihood` with the '
-                '--workdir of the run (a model from Python: export(DIR), then --model=DIR and a new '
-                '--workdir), and load that workdir with from_preset'
+                'log Z of the energies is not known: run `python run.py --mode=likelihood` (for points '
+                '--mode=density) with the --workdir of the run (a model from Python: export(DIR), then '
+                '--model=DIR and a new --workdir), and load that workdir with from_preset'
             )
         return cls(**values)
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 METRICS = 'metrics.jsonl'
 SCORES = 'evaluations.jsonl'
 ROLLBACKS = 'rollbacks.json'
+START = 'start.json'  # Which other model the first weights come from; missing for new weights.
 _COMPARABLE = ('num_samples', 'extractor_hash', 'real')  # Scores that differ in these cannot be compared.
 
 
@@ -180,6 +181,18 @@ class Run:
             raise UserError(
                 f'{path} is damaged ({error}): remove it to train with full learning rates, or --restart'
             ) from error
+
+    def record_start(self, start: Mapping[str, Any]) -> None:
+        """Writes to `start.json` which other model the first weights come from.
+
+        Args:
+          start: a dict {name: JSON value} about that model; {} for new weights, which removes the file.
+        """
+        path = self.path(START)
+        if start:
+            write_json(path, start)
+        elif os.path.exists(path):
+            os.remove(path)
 
     def write_json(self, name: str, value: Any) -> None:
         """Writes a value as JSON to the file `name` in the workdir."""

@@ -175,12 +175,16 @@ class Scoring(keras.Model):
         """Computes the log density of clean images at a noise level, for models whose log Z is known.
 
         Z is the constant that normalises the model's density. It is known if the model was trained with
-        --energy=preconditioned --levels=continuous, and --mode=likelihood --method=direct has estimated it.
+        --energy=preconditioned --levels=continuous, and --mode=likelihood --method=direct (--mode=density for
+        points of the plane) has estimated it.
         The attribute `heights` has the estimate, or is None if Z is not known.
 
         The log density is log p(A_t x), where p is the density of noisy images x_t = A_t x + S_t eps of
         level t. A high log density does not make an image real: a black image may have a higher one than any
         digit. To tell real images from others, use `typicality`.
+
+        Log Z is that of the model without a class. With `labels`, the result is log p(x given the class) up
+        to a constant of each class: compare such results within a class.
 
         Args:
           images: x, uint8 or floats in [-1, 1], [n, H, W, C].

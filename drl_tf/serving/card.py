@@ -169,6 +169,7 @@ def _training(
     parameters = ' and '.join(f'{raw.count_params():,} ({raw.name})' for _, raw in model.averages)
     return [
         *_begun(known['origin']),
+        *_started(known['start']),
         f'- Recipe: {config.diffusion.recipe}; T = {config.diffusion.num_levels} levels, '
         f'K = {text(config.diffusion.mcmc_steps)}.',
         f'- Parameters: {parameters}.',
@@ -191,9 +192,9 @@ def _steps(config: Config, step: int, weights: Weights, known: Mapping[str, Any]
         return ['- Weights: as imported; not trained since.']
     source = f'- Command: `python run.py --flagfile={flags}`, which holds every option.'
     since = ''
-    if known['origin']:
-        source = f'- Options: `{flags}` holds those since the import; they do not reproduce this model.'
-        since = ' since the import'
+    if known['origin'] or known['start']:
+        since = ' since the import' if known['origin'] else ' since then'
+        source = f'- Options: `{flags}` holds those{since}; they do not reproduce this model by themselves.'
     time = f'{known["seconds"] / 60:,.1f} minutes' if known['seconds'] else 'unknown'
     return [
         f'- Weights: {used}, of step {step:,} of {options.train_steps:,}; batches of {options.batch_size}; '
@@ -211,6 +212,17 @@ def _begun(origin: Mapping[str, Any]) -> list[str]:
     trained = f'{iteration:,} iterations' if isinstance(iteration, int) else 'an unknown number of iterations'
     which = f'`{origin.get("official_weights")}` of `{origin.get("official_checkpoint")}`'
     return [f"- Begun with {which}, which the authors' code trained for {trained}; steps count from there."]
+
+
+def _started(start: Mapping[str, Any]) -> list[str]:
+    """Returns the line on the model that --init_from named; none for runs that began with new weights."""
+    if not start:
+        return []
+    which = Weights(start['weights']).of('averaged', 'raw')
+    return [
+        f'- Begun with the {which} weights of `{start["init_from"]}` at step {start["step"]:,} (recipe '
+        f'{start["recipe"]}, dataset `{start["dataset"]}`); steps count from there.'
+    ]
 
 
 def _limits(config: Config, max_samples: int, fitted_steps: int) -> list[str]:

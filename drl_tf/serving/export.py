@@ -145,17 +145,17 @@ def most_images(model: EnergyModel) -> int:
 def _log_z(history: Mapping[str, Any]) -> list[float] | None:
     """Returns two estimates of log Z_0, the lower one first; None if there are none.
 
-    The estimates come from integration along the levels and Bennett's ratio; from annealing in both
-    directions; or, for points of the plane, from quadrature and annealing.
+    For points of the plane, the estimates come from quadrature and annealing. For images, they come from
+    integration along the levels and Bennett's ratio, or from annealing in both directions.
     """
     heights = history['heights']
-    if heights:
-        return heights['log_z_0']
     likelihood = history['likelihood']
     density = history['density']
     if density:
         level = density['levels']['0']
         return sorted([level['log_z_quadrature'], level['log_z_annealed']])
+    if heights:
+        return heights['log_z_0']
     if likelihood:
         return sorted([likelihood['log_z_low'], likelihood['log_z_high']])
     return None

@@ -9,11 +9,12 @@ from typing import Any
 from drl_tf.base.files import read_sound_json
 from drl_tf.config import config as configuration
 from drl_tf.core.weights import Weights
-from drl_tf.runs import authors_checkpoint, checkpoint, exported, step_log
+from drl_tf.runs import authors_checkpoint, checkpoint, exported, run_directory, step_log
 from drl_tf.runs.heights import effort_of_annealing
 
 BEGINNING: dict[str, Any] = {
     'origin': {},
+    'start': {},
     'fitted_steps': 0,
     'heights': None,
     'seconds': None,
@@ -41,6 +42,8 @@ def history(workdir: str, step: int, weights: Weights = Weights.EMA) -> dict[str
 
       - 'origin': if the run began with a network imported from the code of the method's authors, a dict that
         tells where it came from; otherwise {}.
+      - 'start': if the run began with --init_from, a dict about the other model: 'init_from' (its name),
+        'weights', 'step', 'dataset' and 'recipe'; otherwise {}.
       - 'fitted_steps': the number of training steps that `EnergyModel.fit` took.
       - 'heights': constants that turn energies into log p, {name: value}. The names are the attributes of the
         dataclass `drl_tf.runs.heights.Heights`; 'log_z' is log Z of each noise level.
@@ -70,6 +73,8 @@ def history(workdir: str, step: int, weights: Weights = Weights.EMA) -> dict[str
     carried = _beginning(workdir)
     if direct:
         carried['heights'] = direct['summary']
+    elif density and density.get('summary'):
+        carried['heights'] = density['summary']
     found = {
         **NOTHING,
         **carried,
@@ -94,6 +99,7 @@ def _beginning(workdir: str) -> dict[str, Any]:
       A dict with these entries:
 
       - 'origin': the record of an imported checkpoint of the authors' code, or {}.
+      - 'start': the record of the model that --init_from named, or {}.
       - 'fitted_steps': the number of steps of `EnergyModel.fit`.
       - 'heights': log Z of the noise levels that came with an exported model, {attribute of `Heights`:
         value}, or None.
@@ -108,7 +114,8 @@ def _beginning(workdir: str) -> dict[str, Any]:
     origin = {
         name: os.path.basename(value) if isinstance(value, str) else value for name, value in recorded.items()
     }
-    return {**BEGINNING, 'origin': origin}
+    start = read_sound_json(os.path.join(workdir, run_directory.START))
+    return {**BEGINNING, 'origin': origin, 'start': start}
 
 
 def _seconds(workdir: str, step: int) -> float | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
@@ -13,7 +14,7 @@ from drl_tf.config import config as configuration
 from drl_tf.core.weights import Weights
 from drl_tf.data import dataset_table, pipeline
 from drl_tf.distributed import workers
-from drl_tf.runs import checkpoint
+from drl_tf.runs import checkpoint, exported
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
@@ -117,7 +118,8 @@ def starting_step(
     """Loads the weights to start from, and returns the number of training steps that are done.
 
     The newest undamaged checkpoint in the workdir is restored. Without any checkpoint, the result is 0, and
-    the model gets the weights of the run in `init_from`; if this is None, it keeps its initial weights.
+    the model gets the weights of the run in `init_from`, which `start.json` in the workdir then names; if
+    `init_from` is None, the model keeps its initial weights.
 
     Args:
       model: the model to train, with its optimizers.
@@ -140,13 +142,27 @@ def starting_step(
             listed = '; '.join(changed)
             logging.warning('this run will not be bit-identical to an uninterrupted one: %s', listed)
         return step
-    if init_from:
-        _take_weights(model, init_from, weights)
+    run.record_start(_take_weights(model, init_from, weights) if init_from else {})
+    if not init_from:
+        _warn_of_heights_before_slopes(config)
     return 0
 
 
-def _take_weights(model: RecoveryLikelihood, init_from: str, weights: Weights) -> None:
-    """Copies the weights of another run, 'ema' or 'raw', into a model."""
+def _warn_of_heights_before_slopes(config: Config) -> None:
+    """Warns if a new model of images learns heights from the first step on, which spoils its samples."""
+    options = config.training
+    losses = ('time_score', 'level_classification', 'recovery_nce')
+    given = [f'--{name}' for name in losses if getattr(options, name)]
+    if given and not options.heights_after and not config.planar:
+        logging.warning(
+            '%s from the first step on spoils the samples: teach the slopes first, by --heights_after=N or '
+            '--init_from=RUN',
+            ', '.join(given),
+        )
+
+
+def _take_weights(model: RecoveryLikelihood, init_from: str, weights: Weights) -> dict[str, Any]:
+    """Copies the weights of another run, 'ema' or 'raw', into a model; returns the record of them."""
     config = model.config
     other = configuration.load(init_from)
     fields = (*dataclasses.fields(config.network), *dataclasses.fields(config.initializer))
@@ -170,6 +186,14 @@ def _take_weights(model: RecoveryLikelihood, init_from: str, weights: Weights) -
         for network in mine:
             network.set_weights(Weights(weights).of(*theirs).get_weights())
     print(f'starting from the {weights} weights of {init_from} at step {step}')
+    version = exported.source(init_from)
+    return {
+        'init_from': exported.name_of(version) if version else os.path.basename(os.path.abspath(init_from)),
+        'weights': weights,
+        'step': step,
+        'dataset': other.data.dataset,
+        'recipe': other.diffusion.recipe,
+    }
 
 
 def _remedy(config: Config, other: Config) -> str:

@@ -191,6 +191,13 @@ def test_init_from(capsys, tiny_run, tmp_path):
     ]
     code, out, err = call(capsys, *arguments)
     assert code == 0 and 'starting from the ema weights' in out, err
+    assert json.loads((new / 'start.json').read_text()) == {
+        'init_from': tiny_run.name,
+        'weights': 'ema',
+        'step': 32,
+        'dataset': 'digits',
+        'recipe': 't6',
+    }
     images = [
         sampled(capsys, workdir, '--mode=sample', '--num_samples=4', '--seed=3')[0]
         for workdir in (tiny_run, new)

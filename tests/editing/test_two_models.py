@@ -146,7 +146,7 @@ def test_one_model_twice_draws_both_classes(capsys, tmp_path, monkeypatch):
         '--mode=compose',
         '--model=digits,digits',
         '--expression=a3 | b8',
-        '--num_samples=16',
+        '--num_samples=8',
         '--sampling_levels=3',
     ]
     code, out, err = call(capsys, *words, '--output_dir=o')

@@ -99,6 +99,8 @@ def test_a_run_starts_from_an_exported_model(capsys, shipped, expected):
     slow = ['--train_steps=1', '--learning_rate=1e-8', '--initializer_learning_rate=1e-8']
     code, out, err = call(capsys, flags, '--init_from=digits', *slow, f'--workdir={shipped}/new')
     assert code == 0 and 'starting from the ema weights' in out, err
+    start = json.loads((shipped / 'new' / 'start.json').read_text())
+    assert (start['init_from'], start['step'], start['recipe']) == ('digits', golden.STEPS, 'cdrl')
     assert np.abs(sampled(capsys, f'--workdir={shipped}/new') - expected).mean() < 1
     assert 'one of digits' in refused(capsys, flags, '--init_from=numbers')
 

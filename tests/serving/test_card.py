@@ -167,3 +167,21 @@ def test_a_card_of_what_was_trained_after_an_import_tells_the_steps_apart(capsys
     assert carried['origin'] == {**origin, 'official_checkpoint': 'ckpt'}
     assert (carried['seconds'], carried['device']) == (of_run['seconds'], of_run['device'])
     assert carried['seconds'] and carried['device']
+
+
+@pytest.mark.usefixtures('quick')
+def test_a_card_names_the_model_that_training_began_with(capsys, workdir):
+    """That of an export of the export too."""
+    start = {'init_from': 'slopes', 'weights': 'ema', 'step': 9000, 'dataset': 'digits', 'recipe': 'cdrl'}
+    (workdir / 'start.json').write_text(json.dumps(start))
+    code, _, err = call(capsys, '--mode=export', f'--workdir={workdir}')
+    assert code == 0, err
+    version = workdir / 'saved_model' / '1'
+    text = (version / 'README.md').read_text()
+    for words in (
+        'Begun with the averaged weights of `slopes` at step 9,000 (recipe cdrl, dataset `digits`)',
+        'those since then; they do not reproduce',
+        'Time in training since then: ',
+    ):
+        assert words in text, words
+    assert 'Command:' not in text and provenance.history(str(version), 4)['start'] == start

@@ -1,13 +1,17 @@
 """Recovery likelihood from a preconditioned run, through the command line."""
 
 import json
+import types
 
 import numpy as np
 import pytest
 from helpers.tiny import TINY, call, refused, sampled
 
+from drl_tf.cli import parsing
 from drl_tf.runs import checkpoint
+from drl_tf.runs.run_directory import Run
 from drl_tf.tools import kills
+from drl_tf.training import resume
 
 OPTIONS = [
     *(word for word in TINY if not word.startswith(('--recipe', '--mcmc_steps', '--channel_mult'))),
@@ -117,3 +121,21 @@ def test_a_dry_run_counts_both_losses(capsys):
     assert both[name] == matching[name] + alone[name]
     assert alone[name] > 3 * 8 * alone['FLOPs of one Langevin step of an image']
     assert both['bytes of a device'] >= max(matching['bytes of a device'], alone['bytes of a device'])
+
+
+@pytest.mark.parametrize(
+    ('words', 'warned'),
+    [
+        (['--recovery_nce=0.1', '--time_score=0.2'], ['--time_score, --recovery_nce']),
+        (['--recovery_nce=0.1', '--heights_after=1'], []),
+        ([], []),
+    ],
+)
+def test_heights_before_slopes_are_warned_of(words, warned, tmp_path, monkeypatch):
+    """A new run with such a loss; the record of a former start is gone."""
+    said = []
+    monkeypatch.setattr(resume.logging, 'warning', lambda text, *names: said.extend(names))
+    model = types.SimpleNamespace(config=parsing.configuration_of([*OPTIONS, *words]))
+    (tmp_path / 'start.json').write_text('{}')
+    assert resume.starting_step(model, Run(str(tmp_path)), str(tmp_path), None, 'ema') == 0
+    assert said == warned and not (tmp_path / 'start.json').exists()
