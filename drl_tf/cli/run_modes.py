@@ -83,10 +83,13 @@ def as_trained(config: Config, workdir: str) -> Config:
 def _is_exact(mode: str, config: Config) -> bool:
     """Returns whether a mode computes in float32 whatever --precision says.
 
-    MALA, HMC and --recovery_nce compare log densities, which bfloat16 changes by several nats at low noise.
+    MALA, HMC and the losses of recovery compare log densities, which bfloat16 changes by several nats at low
+    noise.
     """
     if mode == 'train':
-        return config.negatives in ADJUSTED or config.training.recovery_nce > 0
+        options = config.training
+        compared = max(options.recovery_nce, options.recovery_off_data) > 0
+        return compared or config.negatives in ADJUSTED
     return mode in FLOAT32 or (mode in _DRAWING and config.corrector in ADJUSTED)
 
 

@@ -5,7 +5,7 @@ import dataclasses
 from drl_tf.config.option_fields import option
 
 # Losses that teach heights: options whose value is the weight.
-LOSSES_OF_HEIGHTS = ('time_score', 'level_classification', 'recovery_nce')
+LOSSES_OF_HEIGHTS = ('time_score', 'level_classification', 'recovery_nce', 'recovery_off_data')
 PRECISIONS = ('auto', 'float32', 'bfloat16')
 
 
@@ -69,10 +69,18 @@ class Training:
         low=0,
         high=1e3,
     )
+    recovery_off_data: float = option(
+        0.0,
+        'Weight of a loss that makes log p at neighbouring noise levels agree on images unlike the data: '
+        'training images with another contrast and brightness, or shifted sideways. Give it beside '
+        '--recovery_nce; for score_matching, in float32.',
+        low=0,
+        high=1e3,
+    )
     heights_after: int = option(
         0,
-        'Step at which --time_score, --level_classification and --recovery_nce begin. Before it, they cost '
-        'nothing, and the log has 0 for them.',
+        'Step at which --time_score, --level_classification, --recovery_nce and --recovery_off_data begin. '
+        'Before it, they cost nothing, and the log has 0 for them.',
         low=0,
     )
     train_steps: int = option(

@@ -1,7 +1,7 @@
 """Trains preconditioned energies by score matching at all noise levels."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -15,7 +15,7 @@ from drl_tf.core.noise import Dropout, Seed
 from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 from drl_tf.core.weight_updates import LossesAndGradients, gradients_of_slopes
 
-_LOSSES_OF_HEIGHTS = ('time_score', 'level_classification', 'recovery_nce')
+_LOSSES_OF_HEIGHTS = ('time_score', 'level_classification', 'recovery_nce', 'recovery_off_data')
 # Step between two neighbouring levels, in log-SNR, times sqrt(D). If the data have few dimensions, the two
 # classes of level classification are about _STEP / sqrt(2) standard deviations apart.
 _STEP = 3.5
@@ -26,8 +26,8 @@ class ScoreMatching(RecoveryLikelihood):
 
     All noise levels x_0..x_T of the schedule have an energy. Score matching leaves one additive constant of
     the log density open at each level. The options `time_score`, `level_classification` and `recovery_nce`
-    add losses that fit these constants; the last also fits how dense one image is against another. The module
-    `objectives` has functions of the same names.
+    add losses that fit these constants; the last also fits how dense one image is against another.
+    `recovery_off_data` fits how dense images unlike the data are. The module `objectives` has the losses.
 
     Args:
       config: the configuration of the model, a `config.Config` with energy='preconditioned'.
@@ -106,6 +106,7 @@ class ScoreMatching(RecoveryLikelihood):
                 ),
                 'level_classification': lambda: self._classify_levels(log_prob, x, eps, batch),
                 'recovery_nce': lambda: self._tell_from_proposals(log_prob, score, x, batch),
+                'recovery_off_data': lambda: self._agree_off_data(batch),
             }
             for name in self._losses_of_heights:
                 heights = self._once_begun(of_heights[name], losses)
@@ -179,17 +180,51 @@ class ScoreMatching(RecoveryLikelihood):
         below, exists = self._below(batch)
         pair = LevelPair(below, batch.angle)
         real = level_pairs.draw(*pair.posterior(batch.images, x), batch.noise(noise.RECOVERY, 0))
-        mean, variance = pair.proposal(tf.stop_gradient(score), x)
-        proposed = level_pairs.draw(mean, variance, batch.noise(noise.RECOVERY, 1))
-        labels = None if batch.labels is None else tf.tile(batch.labels, [2])
-        prepared = self.network.prepare(preconditioning.time_of(tf.tile(below, [2])), labels)
-        dropout = self.dropout_of(batch.seed, *[batch.first] * 2)
-        found = self.network(tf.concat([real, proposed], axis=0), prepared, dropout=dropout)
-        ratios = [
-            F - log_prob + pair.log_ratio(drawn, x, mean, variance)
-            for F, drawn in zip(tf.split(found, 2), (real, proposed), strict=True)
-        ]
+        proposal = pair.proposal(tf.stop_gradient(score), x)
+        proposed = level_pairs.draw(*proposal, batch.noise(noise.RECOVERY, 1))
+        ratios = self._log_ratios(pair, (real, proposed), x, log_prob, proposal, batch)
         return tf.where(exists, objectives.recovery_nce(*ratios), 0.0)
+
+    def _agree_off_data(self, batch: Batch) -> tf.Tensor:
+        """Returns the loss of log p at two neighbouring levels on images unlike the data, float32 [B]."""
+        angle = tf.reshape(batch.angle, [-1, 1, 1, 1])
+        x = tf.cos(angle) * batch.unlike_data() + tf.sin(angle) * batch.noise(noise.RECOVERY, 4)
+        dropout = self.dropout_of(batch.seed, batch.first)
+        log_prob, score, _ = self._derivatives(x, batch.angle, batch.labels, dropout)
+        below, exists = self._below(batch)
+        pair = LevelPair(below, batch.angle)
+        proposal = pair.proposal(tf.stop_gradient(score), x)
+        proposed = level_pairs.draw(*proposal, batch.noise(noise.RECOVERY, 5))
+        (ratio,) = self._log_ratios(pair, (proposed,), x, log_prob, proposal, batch)
+        return tf.where(exists, objectives.recovery_agreement(ratio), 0.0)
+
+    def _log_ratios(
+        self,
+        pair: LevelPair,
+        draws: Sequence[tf.Tensor],
+        x: tf.Tensor,
+        log_prob: tf.Tensor,
+        proposal: tuple[tf.Tensor, tf.Tensor],
+        batch: Batch,
+    ) -> list[tf.Tensor]:
+        """Returns the log ratio of `objectives.recovery_nce`, float32 [B], for each of several draws of x_t.
+
+        Args:
+          pair: the level t and the level of `x` above it.
+          draws: draws of x_t, each like `x`.
+          x: x_{t+1}, float32 [B, H, W, C].
+          log_prob: log p(x_{t+1}), float32 [B].
+          proposal: mean and variance of r(x_t | x_{t+1}).
+          batch: the labels of the images.
+        """
+        count = len(draws)
+        labels = None if batch.labels is None else tf.tile(batch.labels, [count])
+        prepared = self.network.prepare(preconditioning.time_of(tf.tile(pair.angle, [count])), labels)
+        dropout = self.dropout_of(batch.seed, *[batch.first] * count)
+        found = tf.split(self.network(tf.concat(draws, axis=0), prepared, dropout=dropout), count)
+        return [
+            F - log_prob + pair.log_ratio(drawn, x, *proposal) for F, drawn in zip(found, draws, strict=True)
+        ]
 
     def _below(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the angle of the next level down, float32 [B], and whether there is one, bool [B]."""

@@ -145,6 +145,8 @@ def summary(log_prob: np.ndarray, found: Mapping[str, heights.Estimate]) -> Know
         log_z_error=list(estimate.error),
         typical_mean=float(log_prob.mean()),
         typical_std=float(log_prob.std()),
+        log_z_integration=list(found['integration'].log_z),
+        log_z_integration_error=list(found['integration'].error),
     )
 
 
@@ -166,10 +168,11 @@ def _bits(model, config, weights, split, found):
 
 
 def notes(config: Config, bits: Mapping[str, float], log_z_0: float) -> list[str]:
-    """Returns sentences that tell a user how far to trust the bits per dimension of --method=direct.
+    """Returns sentences that tell a user how far to trust the figures of --method=direct.
 
     One sentence warns if the two estimates of log Z lead to different bits per dimension, another if log Z is
-    large. It is 0 before training, and should stay near 0.
+    large. It is 0 before training, and should stay near 0. A third names images of the ranking on which the
+    model was trained.
 
     Args:
       config: the configuration of the model.
@@ -189,6 +192,11 @@ def notes(config: Config, bits: Mapping[str, float], log_z_0: float) -> list[str
         found.append(
             f'log Z_0 is {log_z_0:,.0f} nats, and should be near 0: the heights are wrong, and so may be the '
             f'figures; {remedy} --recovery_nce, and check by --method=ais'
+        )
+    if config.training.recovery_off_data:
+        found.append(
+            'inverted, white, black and shifted images are no new ones in the ranking: training made the '
+            'densities of different levels agree on such images (--recovery_off_data)'
         )
     return found
 

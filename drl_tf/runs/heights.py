@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +30,9 @@ class Heights:
       typical_mean: mean of log p over training images in nats, at the level at which images are compared
         (`EnergyModel.scoring_level`).
       typical_std: standard deviation of log p over these images in nats.
+      log_z_integration: log Z of each noise level in nats, [T + 1], by thermodynamic integration, to compare
+        with `log_z`; () if an earlier version wrote the values.
+      log_z_integration_error: standard error of each entry of `log_z_integration`, [T + 1].
     """
 
     log_z_0: list[float]
@@ -37,6 +40,8 @@ class Heights:
     log_z_error: list[float]
     typical_mean: float
     typical_std: float
+    log_z_integration: Sequence[float] = ()
+    log_z_integration_error: Sequence[float] = ()
 
     @classmethod
     def known(cls, values: Mapping[str, Any] | None) -> Heights:

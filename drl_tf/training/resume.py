@@ -11,6 +11,7 @@ from absl import logging
 from drl_tf.base.errors import UserError
 from drl_tf.config import chains
 from drl_tf.config import config as configuration
+from drl_tf.config.training_options import LOSSES_OF_HEIGHTS
 from drl_tf.core.weights import Weights
 from drl_tf.data import dataset_table, pipeline
 from drl_tf.distributed import workers
@@ -151,8 +152,7 @@ def starting_step(
 def _warn_of_heights_before_slopes(config: Config) -> None:
     """Warns if a new model of images learns heights from the first step on, which spoils its samples."""
     options = config.training
-    losses = ('time_score', 'level_classification', 'recovery_nce')
-    given = [f'--{name}' for name in losses if getattr(options, name)]
+    given = [f'--{name}' for name in LOSSES_OF_HEIGHTS if getattr(options, name)]
     if given and not options.heights_after and not config.planar:
         logging.warning(
             '%s from the first step on spoils the samples: teach the slopes first, by --heights_after=N or '

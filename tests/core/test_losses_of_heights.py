@@ -124,3 +124,64 @@ def test_training_finds_the_heights(levels, loss):
         learn(index)
         optimizer.learning_rate.assign(0.3 if index < 80 else 0.03)
     np.testing.assert_allclose(heights - heights[0], 0, atol=0.5)
+
+
+class Bump(keras.layers.Layer):
+    """e of an energy that is `height` nats too low for bright images at the lowest noise.
+
+    The error grows with the log-SNR, from 0 at the highest noise. For other images the energy is exact.
+    """
+
+    def __init__(self, height, **kwargs):
+        super().__init__(**kwargs)
+        self.height = self.add_weight(shape=(), name='height')
+        self.height.assign(height)
+
+    def prepare(self, time, labels=None):
+        angle = tf.atan(tf.exp(time / 4))
+        share = (log_snr(angle) - log_snr(HIGH)) / (log_snr(LOW) - log_snr(HIGH))
+        return tf.exp(time / 4) / STD, share
+
+    def call(self, w, prepared, dropout=None, remat=False):
+        scale, share = prepared
+        bright = tf.sigmoid(60 * (tf.reduce_mean(w, axis=[1, 2, 3]) - 0.7))
+        return -scale * share * bright * self.height
+
+
+@pytest.mark.parametrize(('loss', 'low', 'high'), [('recovery_off_data', -6, 6), ('recovery_nce', 59, 61)])
+def test_images_unlike_the_data_get_their_weight_from_higher_noise(loss, low, high):
+    """Bright images are 60 nats too dense at low noise. Losses on data alone do not see this."""
+    config = PRECONDITIONED.replace(batch_size=512, **{loss: 1.0}, levels='continuous')
+    model = compiled_model(config)
+    model.network = PreconditionedEnergy(Bump(60.0), config.image_shape, mean=0.0, std=STD)
+    height = model.network.network.height
+    optimizer = keras.optimizers.Adam(8.0, beta_2=0.99)
+
+    @tf.function
+    def learn(index):
+        seed = noise.fold([0, 1], index)
+        level, angle = model.draw_levels(seed)
+        clean = STD * noise.normal(noise.fold(seed, 100), [512, *config.image_shape])
+        _, gradients = model.losses_and_gradients(Batch(clean, level, None, seed, 0, angle))['loss']
+        optimizer.apply(gradients, [height])
+
+    for index in tf.range(80):
+        learn(index)
+        optimizer.learning_rate.assign(8.0 if index < 50 else 1.0)
+    assert low < float(height) < high
+
+
+def test_images_unlike_the_data():
+    """Half have another contrast and brightness, half are shifted; each depends on its index alone."""
+    x = np.random.default_rng(0).uniform(-1, 1, [6, 4, 8, 1]).astype(np.float32)
+    found = Batch(tf.constant(x), None, None, [1, 2], 10).unlike_data().numpy()
+    for index in (0, 2, 4):
+        inside = np.abs(found[index]) < 1
+        line = np.polyfit(x[index][inside], found[index][inside], 1)
+        np.testing.assert_allclose(found[index], np.clip(np.polyval(line, x[index]), -1, 1), atol=1e-4)
+        assert np.all(np.abs(line) < 1)
+    for index in (1, 3, 5):
+        assert any(np.array_equal(found[index], np.roll(x[index], shift, axis=1)) for shift in range(8))
+    assert not np.array_equal(found, x)
+    alone = Batch(tf.constant(x[3:]), None, None, [1, 2], 13).unlike_data()
+    np.testing.assert_array_equal(alone, found[3:])

@@ -190,6 +190,9 @@ def test_what_is_noted_of_a_direct_figure():
     assert 'log Z_0 is -4,420 nats' in note and '--method=ais' in note
     with_classes = config.replace(num_classes=3)
     assert direct_likelihood.notes(with_classes, near, 0.0) == ['of the model without a class']
+    off_data = dict(energy='preconditioned', objective='score_matching', act='swish', recovery_off_data=0.1)
+    (note,) = direct_likelihood.notes(config.replace(**off_data), near, 0.0)
+    assert 'white, black and shifted images are no new ones' in note
 
 
 @pytest.fixture(scope='module')

@@ -14,6 +14,7 @@ from helpers.tiny import TINY, call, refused, sampled
 import drl_tf
 from drl_tf.base.errors import UserError
 from drl_tf.config import config
+from drl_tf.config.training_options import LOSSES_OF_HEIGHTS
 from drl_tf.data import pipeline
 from drl_tf.experiments import direct_likelihood
 from drl_tf.runs import checkpoint
@@ -28,6 +29,7 @@ OPTIONS = [
     '--time_score=0.05',
     '--level_classification=0.05',
     '--recovery_nce=0.05',
+    '--recovery_off_data=0.05',
     '--heights_after=2',
 ]
 
@@ -89,7 +91,7 @@ def test_heights_are_taught_after_the_slopes(run):
     """The log has a loss of each for all T + 1 noises."""
     lines = [json.loads(line) for line in (run[0] / 'metrics.jsonl').read_text().splitlines()]
     for line in lines:
-        for name in ('loss', 'time_score', 'level_classification', 'recovery_nce'):
+        for name in ('loss', *LOSSES_OF_HEIGHTS):
             assert len(line[f'level_{name}']) == 4
         assert line['loss'] > 0
 
@@ -112,6 +114,10 @@ def test_direct_likelihood_and_the_signature_that_it_makes(capsys, run, measured
     integration, bennett = (result['heights'][name] for name in ('integration', 'bennett'))
     assert len(integration['log_z']) == len(bennett['error']) == 4
     np.testing.assert_allclose(integration['log_z'], bennett['log_z'], atol=5)
+    assert (result['summary']['log_z_integration'], result['summary']['log_z_integration_error']) == (
+        integration['log_z'],
+        integration['error'],
+    )
     code, _, err = call(capsys, '--mode=export', f'--workdir={workdir}', f'--export_dir={tmp_path}/m')
     assert code == 0, err
     signature = tf.saved_model.load(str(tmp_path / 'm' / '1')).signatures['log_likelihood']
@@ -181,7 +187,8 @@ def test_what_does_not_go_together_is_refused(capsys, run, tmp_path):
     new = [*OPTIONS, f'--workdir={tmp_path}/w']
     assert 'does not go with --objective=dsm' in refused(capsys, *new, '--objective=dsm', '--act=swish')
     assert '--act=swish' in refused(capsys, *new, '--act=lrelu')
-    for heights in ('--time_score=0.5', '--level_classification=0.5', '--recovery_nce=0.5'):
+    for name in LOSSES_OF_HEIGHTS:
+        heights = f'--{name}=0.5'
         line = refused(capsys, *TINY, f'--workdir={tmp_path}/t6', heights)
         assert line.endswith(f'{heights} needs --objective=score_matching')
     assert '--initializer' in refused(capsys, *new, '--initializer')
