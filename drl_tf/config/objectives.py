@@ -60,6 +60,11 @@ def _check_normalised(config: Config) -> None:
         weight = getattr(options, name)
         if weight and not matches_scores:
             raise UserError(f'--{name}={weight:g} needs --objective=score_matching')
+    if options.recovery_off_data and config.planar:
+        raise UserError(
+            f'--recovery_off_data={options.recovery_off_data:g} changes images; '
+            f'--dataset={config.data.dataset} has points: drop it'
+        )
     if options.contrastive_after and not options.contrastive:
         raise UserError(
             f'--contrastive_after={options.contrastive_after} needs a weight: give --contrastive, or drop it'

@@ -72,8 +72,8 @@ class Training:
     recovery_off_data: float = option(
         0.0,
         'Weight of a loss that makes log p at neighbouring noise levels agree on images unlike the data: '
-        'training images with another contrast and brightness, or shifted sideways. Give it beside '
-        '--recovery_nce; for score_matching, in float32.',
+        'training images with another contrast and brightness, or shifted sideways. Use it together with '
+        '--recovery_nce; for score_matching of images, in float32.',
         low=0,
         high=1e3,
     )

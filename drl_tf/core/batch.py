@@ -42,24 +42,23 @@ class Batch:
         """
         return noise.normal(noise.fold(self.seed, *purpose), tf.shape(self.images), self.first)
 
-    def unlike_data(self) -> tf.Tensor:
+    def off_data(self) -> tf.Tensor:
         """Returns images unlike the data, made of the clean images, float32 [B, H, W, C] in [-1, 1].
 
-        Images with an even index get another contrast, from -1 to 1, and another brightness. The others are
-        shifted sideways, round the edge.
+        About half of the images get another contrast, from -1 to 1, and another brightness. The others are
+        shifted sideways by at least one pixel, round the edge.
         """
         count = tf.shape(self.images)[0]
         width = self.images.shape[2]
 
         def drawn(number: int) -> tf.Tensor:
-            return noise.uniform(noise.fold(self.seed, noise.RECOVERY, number), count, self.first)
+            return noise.uniform(noise.fold(self.seed, noise.OFF_DATA, number), count, self.first)
 
-        contrast, brightness = (2 * drawn(number)[:, None, None, None] - 1 for number in (2, 3))
+        contrast, brightness = (2 * drawn(number)[:, None, None, None] - 1 for number in (0, 1))
         changed = tf.clip_by_value(contrast * self.images + brightness, -1.0, 1.0)
-        shift = tf.cast(width * drawn(6), tf.int32)[:, None]
+        shift = 1 + tf.cast((width - 1) * drawn(2), tf.int32)[:, None]
         shifted = tf.gather(self.images, (tf.range(width) + shift) % width, axis=2, batch_dims=1)
-        is_even = (tf.cast(self.first, tf.int32) + tf.range(count)) % 2 == 0
-        return tf.where(is_even[:, None, None, None], changed, shifted)
+        return tf.where(drawn(3)[:, None, None, None] < 0.5, changed, shifted)
 
     @property
     def terms(self) -> Terms:

@@ -206,24 +206,25 @@ def recovery_nce(log_ratio: tf.Tensor, log_ratio_proposed: tf.Tensor) -> tf.Tens
     return (tf.nn.softplus(-log_ratio) + tf.nn.softplus(log_ratio_proposed)) / 2
 
 
-def recovery_agreement(log_ratio: tf.Tensor) -> tf.Tensor:
-    """Loss of log densities at two neighbouring noise levels that do not agree on an image.
+def recovery_off_data(log_ratio: tf.Tensor) -> tf.Tensor:
+    """Loss of log densities at two neighbouring noise levels that disagree about an image.
 
-    x_{t+1} is any image, which need not be like the data, and x_t a draw of the model's proposal
-    r(x_t | x_{t+1}). If the densities of both levels agree, p(x_{t+1}; t + 1) is p(x_t; t) with noise, and
-    if the step between the levels is small, the log ratio of `recovery_nce` is near 0. The loss is that of
-    `recovery_nce` with this draw in both places, so its gradient is bounded. It carries densities from high
-    noise, where every image is near the data, down to images on which no other loss trains. The equation
-    that the densities of all levels obey is that of Lai et al. (ICML 2023, arXiv 2210.04296).
+    x_{t+1} is any image, which need not be like the data, and x_t is a draw of the model's proposal
+    r(x_t | x_{t+1}). The densities of all levels obey one equation: adding noise to x_t of density
+    p(x_t; t) gives x_{t+1} of density p(x_{t+1}; t + 1). If a model obeys it, the log ratio of
+    `recovery_nce` is near 0 where the step between the levels is small. The loss is that of `recovery_nce`
+    with this draw in both places, so its gradient is bounded. It carries densities from high noise down to
+    images on which no other loss trains. Lai et al. (ICML 2023, arXiv 2210.04296) teach scores to obey this
+    equation.
 
     Args:
       log_ratio: log ratio in nats, float32 [B].
 
     Returns:
-      The loss, float32 [B]; log 2 if the densities agree.
+      The loss, float32 [B]; log 2 where the log ratio is 0.
 
     Examples:
-      >>> recovery_agreement(tf.constant([0.0, 2.0, -2.0])).numpy().round(3)
+      >>> recovery_off_data(tf.constant([0.0, 2.0, -2.0])).numpy().round(3)
       array([0.693, 1.127, 1.127], dtype=float32)
     """
     return recovery_nce(log_ratio, log_ratio)

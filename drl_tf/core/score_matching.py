@@ -27,7 +27,8 @@ class ScoreMatching(RecoveryLikelihood):
     All noise levels x_0..x_T of the schedule have an energy. Score matching leaves one additive constant of
     the log density open at each level. The options `time_score`, `level_classification` and `recovery_nce`
     add losses that fit these constants; the last also fits how dense one image is against another.
-    `recovery_off_data` fits how dense images unlike the data are. The module `objectives` has the losses.
+    `recovery_off_data` fits how dense images unlike the data are. The module
+    `objectives` has functions of the same names.
 
     Args:
       config: the configuration of the model, a `config.Config` with energy='preconditioned'.
@@ -106,7 +107,7 @@ class ScoreMatching(RecoveryLikelihood):
                 ),
                 'level_classification': lambda: self._classify_levels(log_prob, x, eps, batch),
                 'recovery_nce': lambda: self._tell_from_proposals(log_prob, score, x, batch),
-                'recovery_off_data': lambda: self._agree_off_data(batch),
+                'recovery_off_data': lambda: self._compare_off_data(batch),
             }
             for name in self._losses_of_heights:
                 heights = self._once_begun(of_heights[name], losses)
@@ -185,18 +186,18 @@ class ScoreMatching(RecoveryLikelihood):
         ratios = self._log_ratios(pair, (real, proposed), x, log_prob, proposal, batch)
         return tf.where(exists, objectives.recovery_nce(*ratios), 0.0)
 
-    def _agree_off_data(self, batch: Batch) -> tf.Tensor:
+    def _compare_off_data(self, batch: Batch) -> tf.Tensor:
         """Returns the loss of log p at two neighbouring levels on images unlike the data, float32 [B]."""
         angle = tf.reshape(batch.angle, [-1, 1, 1, 1])
-        x = tf.cos(angle) * batch.unlike_data() + tf.sin(angle) * batch.noise(noise.RECOVERY, 4)
+        x = tf.cos(angle) * batch.off_data() + tf.sin(angle) * batch.noise(noise.OFF_DATA, 4)
         dropout = self.dropout_of(batch.seed, batch.first)
         log_prob, score, _ = self._derivatives(x, batch.angle, batch.labels, dropout)
         below, exists = self._below(batch)
         pair = LevelPair(below, batch.angle)
         proposal = pair.proposal(tf.stop_gradient(score), x)
-        proposed = level_pairs.draw(*proposal, batch.noise(noise.RECOVERY, 5))
+        proposed = level_pairs.draw(*proposal, batch.noise(noise.OFF_DATA, 5))
         (ratio,) = self._log_ratios(pair, (proposed,), x, log_prob, proposal, batch)
-        return tf.where(exists, objectives.recovery_agreement(ratio), 0.0)
+        return tf.where(exists, objectives.recovery_off_data(ratio), 0.0)
 
     def _log_ratios(
         self,

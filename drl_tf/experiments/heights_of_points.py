@@ -24,7 +24,9 @@ _AT_ONCE = 65_536  # Points that go through the network together.
 
 
 def of_points(model: EnergyModel, weights: Weights) -> KnownHeights | None:
-    """Returns log Z of each noise level, and what `EnergyModel.typicality` needs; None if nobody can know.
+    """Returns log Z of each noise level, and what `EnergyModel.typicality` needs.
+
+    Returns None for models without densities between the levels of sampling.
 
     Args:
       model: a model of points of the plane.

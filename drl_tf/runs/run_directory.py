@@ -86,7 +86,7 @@ class Run:
             raise UserError(
                 f'--restart would move --init_from={init_from}, the same directory: give another --workdir'
             )
-        others = set(os.listdir(workdir)) - {LOCK, 'config.json', 'checkpoints'}
+        others = set(os.listdir(workdir)) - {LOCK, START, 'config.json', 'checkpoints'}
         if others and not os.path.exists(self.path('config.json')) and not self.steps():
             names = ', '.join(sorted(others))[:100]
             raise UserError(f'--workdir={workdir} holds no run but {names}: give another for --restart')

@@ -106,7 +106,7 @@ def body(
         *section('Data', _data(config, known)),
         *section('Training', _training(model, config, step, weights, known, flags)),
         *section('Scores', card_scores.lines(known)),
-        *section('Limits', _limits(config, max_samples, known['fitted_steps'])),
+        *section('Limits', _limits(config, max_samples, known)),
     ]
 
 
@@ -144,7 +144,7 @@ def _data(config: Config, known: Mapping[str, Any]) -> list[str]:
         f'- What: {spec.note or config.data.dataset}; the training split '
         f'(`--dataset={config.data.dataset}`, docs/datasets.md).',
         f'- Licence of the data: {spec.licence or "unknown"}.{terms}',
-        f'- Licence of the weights: {_licence(known["origin"])}',
+        f'- Licence of the weights: {_licence(known)}',
     ]
     if known['origin']:
         lines.append(
@@ -156,9 +156,9 @@ def _data(config: Config, known: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _licence(origin: Mapping[str, Any]) -> str:
+def _licence(known: Mapping[str, Any]) -> str:
     """Returns the licence of the weights: ours, or unknown if the weights began with an imported network."""
-    if origin:
+    if known['origin'] or known['start'].get('imported'):
         return 'that of the imported checkpoint, which does not say it.'
     return 'Apache-2.0, as the program, unless whoever trained them says otherwise here.'
 
@@ -194,7 +194,7 @@ def _steps(config: Config, step: int, weights: Weights, known: Mapping[str, Any]
     since = ''
     if known['origin'] or known['start']:
         since = ' since the import' if known['origin'] else ' since then'
-        source = f'- Options: `{flags}` holds those{since}; they do not reproduce this model by themselves.'
+        source = f'- Options: `{flags}` holds those of the training{since}; they do not reproduce this model.'
     time = f'{known["seconds"] / 60:,.1f} minutes' if known['seconds'] else 'unknown'
     return [
         f'- Weights: {used}, of step {step:,} of {options.train_steps:,}; batches of {options.batch_size}; '
@@ -225,13 +225,15 @@ def _started(start: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _limits(config: Config, max_samples: int, fitted_steps: int) -> list[str]:
+def _limits(config: Config, max_samples: int, known: Mapping[str, Any]) -> list[str]:
     most = f'A request holds at most {max_samples:,} images. ' if max_samples else ''
     size = '' if config.planar else f' at {config.data.image_size} pixels'
-    fitted = ' and the images of `EnergyModel.fit`' if fitted_steps else ''
+    former = known['start'].get('dataset', config.data.dataset)
+    more = f', `{former}` before' if former != config.data.dataset else ''
+    more += ' and the images of `EnergyModel.fit`' if known['fitted_steps'] else ''
     what, rounding = ('points', 'rounding') if config.planar else ('images', 'a grey level of rounding')
     return [
-        f'- It has only seen `{config.data.dataset}`{size}{fitted}. It gives an energy for anything of that '
+        f'- It has only seen `{config.data.dataset}`{size}{more}. It gives an energy for anything of that '
         f'shape: for other {what} this is an extrapolation.',
         f'- Samples are those of {_chains(config.diffusion, config.corrector)}, not of the exact density.',
         '- Energies are -F in nats up to a constant of each level: compare them only within a level.',

@@ -43,7 +43,7 @@ def history(workdir: str, step: int, weights: Weights = Weights.EMA) -> dict[str
       - 'origin': if the run began with a network imported from the code of the method's authors, a dict that
         tells where it came from; otherwise {}.
       - 'start': if the run began with --init_from, a dict about the other model: 'init_from' (its name),
-        'weights', 'step', 'dataset' and 'recipe'; otherwise {}.
+        'weights', 'step', 'dataset', 'recipe' and 'imported' (whether its network was); otherwise {}.
       - 'fitted_steps': the number of training steps that `EnergyModel.fit` took.
       - 'heights': constants that turn energies into log p, {name: value}. The names are the attributes of the
         dataclass `drl_tf.runs.heights.Heights`; 'log_z' is log Z of each noise level.
@@ -69,7 +69,11 @@ def history(workdir: str, step: int, weights: Weights = Weights.EMA) -> dict[str
     directs = [result for result in results('likelihood') if result.get('method') == 'direct']
     direct = max(directs, key=lambda result: result['test']['num_images'], default=None)
     densities = [result for result in results('density') if '0' in result.get('levels', {})]
-    density = max(densities, key=lambda result: result['num_chains'] * result['ais_steps'], default=None)
+    density = max(
+        densities,
+        key=lambda result: ('summary' in result, result['num_chains'] * result['ais_steps']),
+        default=None,
+    )
     carried = _beginning(workdir)
     if direct:
         carried['heights'] = direct['summary']

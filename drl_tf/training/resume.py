@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from absl import logging
 
 from drl_tf.base.errors import UserError
+from drl_tf.base.files import read_sound_json
 from drl_tf.config import chains
 from drl_tf.config import config as configuration
 from drl_tf.config.training_options import LOSSES_OF_HEIGHTS
 from drl_tf.core.weights import Weights
 from drl_tf.data import dataset_table, pipeline
 from drl_tf.distributed import workers
-from drl_tf.runs import checkpoint, exported
+from drl_tf.runs import authors_checkpoint, checkpoint, exported
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
@@ -155,8 +156,8 @@ def _warn_of_heights_before_slopes(config: Config) -> None:
     given = [f'--{name}' for name in LOSSES_OF_HEIGHTS if getattr(options, name)]
     if given and not options.heights_after and not config.planar:
         logging.warning(
-            '%s from the first step on spoils the samples: teach the slopes first, by --heights_after=N or '
-            '--init_from=RUN',
+            '%s from the first step on can spoil the samples: teach the slopes first, by --heights_after=N '
+            'or --init_from=RUN',
             ', '.join(given),
         )
 
@@ -187,12 +188,18 @@ def _take_weights(model: RecoveryLikelihood, init_from: str, weights: Weights) -
             network.set_weights(Weights(weights).of(*theirs).get_weights())
     print(f'starting from the {weights} weights of {init_from} at step {step}')
     version = exported.source(init_from)
+    origin = (
+        read_sound_json(os.path.join(version, exported.DESCRIPTION)).get('origin')
+        if version
+        else read_sound_json(os.path.join(init_from, authors_checkpoint.ORIGIN))
+    )
     return {
         'init_from': exported.name_of(version) if version else os.path.basename(os.path.abspath(init_from)),
         'weights': weights,
         'step': step,
         'dataset': other.data.dataset,
         'recipe': other.diffusion.recipe,
+        'imported': bool(origin),
     }
 
 

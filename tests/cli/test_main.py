@@ -197,6 +197,7 @@ def test_init_from(capsys, tiny_run, tmp_path):
         'step': 32,
         'dataset': 'digits',
         'recipe': 't6',
+        'imported': False,
     }
     images = [
         sampled(capsys, workdir, '--mode=sample', '--num_samples=4', '--seed=3')[0]

@@ -157,7 +157,7 @@ def test_a_card_of_what_was_trained_after_an_import_tells_the_steps_apart(capsys
         'Begun with `model_ema` of `ckpt`',
         '1,000 iterations; steps count',
         'step 4 of 4',
-        'those since the import; they',
+        'those of the training since the import; they',
         'Licence of the weights: that of the imported checkpoint',
     ):
         assert words in text, words
@@ -172,15 +172,18 @@ def test_a_card_of_what_was_trained_after_an_import_tells_the_steps_apart(capsys
 @pytest.mark.usefixtures('quick')
 def test_a_card_names_the_model_that_training_began_with(capsys, workdir):
     """That of an export of the export too."""
-    start = {'init_from': 'slopes', 'weights': 'ema', 'step': 9000, 'dataset': 'digits', 'recipe': 'cdrl'}
+    start = {'init_from': 'slopes', 'weights': 'ema', 'step': 9000, 'dataset': 'mnist', 'recipe': 'cdrl'}
+    start['imported'] = True
     (workdir / 'start.json').write_text(json.dumps(start))
     code, _, err = call(capsys, '--mode=export', f'--workdir={workdir}')
     assert code == 0, err
     version = workdir / 'saved_model' / '1'
     text = (version / 'README.md').read_text()
     for words in (
-        'Begun with the averaged weights of `slopes` at step 9,000 (recipe cdrl, dataset `digits`)',
-        'those since then; they do not reproduce',
+        'Begun with the averaged weights of `slopes` at step 9,000 (recipe cdrl, dataset `mnist`)',
+        'those of the training since then; they do not reproduce',
+        'It has only seen `digits` at 8 pixels, `mnist` before.',
+        'Licence of the weights: that of the imported checkpoint',
         'Time in training since then: ',
     ):
         assert words in text, words

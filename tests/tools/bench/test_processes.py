@@ -71,9 +71,9 @@ def test_memory_is_compared_along_chain_steps_and_levels(monkeypatch):
 
 @pytest.mark.slow
 def test_small_form(tmp_path, capsys, monkeypatch):
-    """The start of a tiny model, and an export that loads faster than that of digits: what takes longer does.
+    """Times and peak memory of the start of a tiny model, and of the answers of a small export.
 
-    Its memory is measured too; that memory does not grow with K and T: tests/planning/test_memory.py.
+    That memory does not grow with K and T: tests/planning/test_memory.py.
     """
     monkeypatch.setattr(processes, 'MODEL', 'toy_checkerboard')
     tiny = ' '.join([*TINY, '--max_loss=1000', '--num_levels=2'])
