@@ -15,7 +15,7 @@ from drl_tf.config import config as configuration
 from drl_tf.core import noise
 from drl_tf.core.guidance import guided
 from drl_tf.core.sampling import Draw
-from drl_tf.runs import checkpoint, samples
+from drl_tf.runs import checkpoint, exported, samples
 
 IMAGES = np.random.default_rng(0).integers(0, 256, [20, 8, 8, 1]).astype(np.uint8)
 LABELS = np.arange(20) % 10
@@ -168,13 +168,15 @@ def test_the_last_images_that_an_index_can_name(model):
 
 @pytest.mark.slow
 def test_a_shipped_model_gives_the_images_of_the_command_line(capsys, tmp_path):
-    """In float32, also where their workdir is used again, unless a command asks otherwise."""
+    """Exports are float32, whatever they were trained in, also where their workdir is used again, unless a
+    command asks otherwise."""
 
     def drawn(*arguments):
         code, out, err = call(capsys, '--mode=sample', f'--workdir={tmp_path}', '--num_samples=4', *arguments)
         assert code == 0, err
         return np.concatenate(list(samples.read(out.split()[-1], (16, 16, 1)))).astype(int), out
 
+    assert configuration.load(exported.find('digits')).training.precision == 'bfloat16'
     images = drl_tf.EnergyModel.from_preset('digits').generate(4)
     for arguments in (['--model=digits'], []):
         found, out = drawn(*arguments)
