@@ -175,9 +175,8 @@ class Scoring(keras.Model):
         """Computes the log density of clean images at a noise level, for models whose log Z is known.
 
         Z is the constant that normalises the model's density. It is known if the model was trained with
-        --energy=preconditioned --levels=continuous, and --mode=likelihood --method=direct (--mode=density for
-        points of the plane) has estimated it.
-        The attribute `heights` has the estimate, or is None if Z is not known.
+        --energy=preconditioned --levels=continuous, and --mode=likelihood (--mode=density for points) has
+        estimated it. The attribute `heights` has the estimate, or is None if Z is not known.
 
         The log density is log p(A_t x), where p is the density of noisy images x_t = A_t x + S_t eps of
         level t. A high log density does not make an image real: a black image may have a higher one than any
