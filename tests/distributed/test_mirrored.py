@@ -103,7 +103,6 @@ def test_two_replicas_take_features_of_their_parts_of_the_images(tmp_path):
             '--time_score=0.1',
             '--level_classification=0.5',
             '--recovery_nce=0.5',
-            '--recovery_off_data=0.5',
             '--contrastive=0.1',
             '--contrastive_after=3',
             '--num_classes=-1',
