@@ -27,8 +27,8 @@ class ScoreMatching(RecoveryLikelihood):
     All noise levels x_0..x_T of the schedule have an energy. Score matching leaves one additive constant of
     the log density open at each level. The options `time_score`, `level_classification` and `recovery_nce`
     add losses that fit these constants; the last also fits how dense one image is against another.
-    `recovery_off_data` fits how dense images unlike the data are. The module
-    `objectives` has functions of the same names.
+    `recovery_off_data` fits how dense images unlike the data are. The module `objectives` has functions of
+    the same names.
 
     Args:
       config: the configuration of the model, a `config.Config` with energy='preconditioned'.

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from drl_tf.config.config import Config
     from drl_tf.core.diffusion import Schedule
     from drl_tf.core.energy_model import EnergyModel
+    from drl_tf.runs.heights import Heights
 
 LogDensity = Callable[[tf.Tensor], tf.Tensor]
 
@@ -102,10 +103,7 @@ def density(
     stem = os.path.join(workdir, 'density', name)
     _draw(f'{stem}.png', grids, _sampled(model, levels, num_samples, weights), data)
     heights = of_points(model, weights)
-    found = {t: compared(grids[t], estimates[t], likelihoods[t]) for t in levels}
-    if heights:
-        for t in levels:
-            found[t] |= {'log_z_direct': heights.log_z[t], 'direct_error': heights.log_z_error[t]}
+    found = {t: {**compared(grids[t], estimates[t], likelihoods[t]), **_direct(heights, t)} for t in levels}
     _warn_of_differences(found)
     effort = dict(
         num_samples=num_samples, num_chains=num_chains, ais_steps=ais_steps, hmc_leapfrog=hmc_leapfrog
@@ -117,6 +115,11 @@ def density(
         'figure': f'{stem}.png',
         'figures': f'{stem}.json',
     }
+
+
+def _direct(heights: Heights | None, t: int) -> dict[str, float]:
+    """Returns log Z of level t from noisy points, by Bennett's ratio, and its error; {} if not known."""
+    return {'log_z_direct': heights.log_z[t], 'direct_error': heights.log_z_error[t]} if heights else {}
 
 
 def _warn_of_differences(found: Mapping[int, Mapping[str, float]]) -> None:

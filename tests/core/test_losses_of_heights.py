@@ -97,6 +97,20 @@ class Heights(keras.layers.Layer):
         return prepared
 
 
+def step_of(model, variable, optimizer):
+    """A function of the number of a step, which trains the only variable of a model on Gaussian data."""
+
+    @tf.function
+    def learn(index):
+        seed = noise.fold([0, 1], index)
+        level, angle = model.draw_levels(seed)
+        clean = STD * noise.normal(noise.fold(seed, 100), [512, *model.config.image_shape])
+        _, gradients = model.losses_and_gradients(Batch(clean, level, None, seed, 0, angle))['loss']
+        optimizer.apply(gradients, [variable])
+
+    return learn
+
+
 @pytest.mark.parametrize('loss', ['level_classification', 'recovery_nce'])
 @pytest.mark.parametrize('levels', [dict(levels='continuous'), dict(levels='walk', num_levels=30)])
 def test_training_finds_the_heights(levels, loss):
@@ -108,15 +122,7 @@ def test_training_finds_the_heights(levels, loss):
     )
     heights = model.network.network.heights
     optimizer = keras.optimizers.Adam(0.3, beta_2=0.99)
-
-    @tf.function
-    def learn(index):
-        seed = noise.fold([0, 1], index)
-        level, angle = model.draw_levels(seed)
-        clean = STD * noise.normal(noise.fold(seed, 100), [512, *config.image_shape])
-        _, gradients = model.losses_and_gradients(Batch(clean, level, None, seed, 0, angle))['loss']
-        optimizer.apply(gradients, [heights])
-
+    learn = step_of(model, heights, optimizer)
     learn(tf.constant(0))
     np.testing.assert_array_equal(heights, [0, 3, -5, 10])
     model.optimizer.iterations.assign(1)
@@ -156,15 +162,7 @@ def test_images_unlike_the_data_get_their_weight_from_higher_noise(loss, low, hi
     model.network = PreconditionedEnergy(Bump(60.0), config.image_shape, mean=0.0, std=STD)
     height = model.network.network.height
     optimizer = keras.optimizers.Adam(8.0, beta_2=0.99)
-
-    @tf.function
-    def learn(index):
-        seed = noise.fold([0, 1], index)
-        level, angle = model.draw_levels(seed)
-        clean = STD * noise.normal(noise.fold(seed, 100), [512, *config.image_shape])
-        _, gradients = model.losses_and_gradients(Batch(clean, level, None, seed, 0, angle))['loss']
-        optimizer.apply(gradients, [height])
-
+    learn = step_of(model, height, optimizer)
     for index in tf.range(80):
         learn(index)
         optimizer.learning_rate.assign(8.0 if index < 50 else 1.0)
