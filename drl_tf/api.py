@@ -22,7 +22,7 @@ from drl_tf.core.saving import register
 from drl_tf.distributed import devices
 from drl_tf.editing.methods import Editing
 from drl_tf.evaluation.detecting import Detecting
-from drl_tf.runs import checkpoint, exported
+from drl_tf.runs import beginnings, checkpoint, exported
 from drl_tf.runs.generating import Callbacks
 from drl_tf.runs.keras_methods import KerasMethods
 from drl_tf.serving import export, hub, provenance
@@ -62,7 +62,7 @@ class EnergyModel(Editing, Detecting, KerasMethods):
         self,
         model: Config | RecoveryLikelihood,
         step: int = 0,
-        beginning: Mapping[str, Any] = provenance.BEGINNING,
+        beginning: Mapping[str, Any] = beginnings.NEW,
     ):
         if isinstance(model, Config):
             keras.utils.set_random_seed(model.training.seed)
@@ -126,7 +126,7 @@ class EnergyModel(Editing, Detecting, KerasMethods):
                 return cls(config)
             loaded, step = checkpoint.load_model(directory, config)
             known = provenance.history(directory, step)
-            return cls(loaded, step, {name: known[name] for name in provenance.BEGINNING})
+            return cls(loaded, step, {name: known[name] for name in beginnings.NEW})
 
     @classmethod
     def _of_preset(cls, directory: str, load_weights: bool, changed: Mapping[str, Any]) -> 'EnergyModel':

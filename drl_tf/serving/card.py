@@ -11,7 +11,7 @@ from drl_tf.base.files import written_aside
 from drl_tf.config.option_fields import text
 from drl_tf.core.weights import Weights
 from drl_tf.data import dataset_table
-from drl_tf.runs import exported
+from drl_tf.runs import beginnings, exported
 from drl_tf.serving import card_scores
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _data(config: Config, known: Mapping[str, Any]) -> list[str]:
 
 def _licence(known: Mapping[str, Any]) -> str:
     """Returns the licence of the weights: ours, or unknown if the weights began with an imported network."""
-    if known['origin'] or known['start'].get('imported'):
+    if beginnings.imported(known):
         return 'that of the imported checkpoint, which does not say it.'
     return 'Apache-2.0, as the program, unless whoever trained them says otherwise here.'
 

@@ -16,7 +16,7 @@ from drl_tf.base.files import check_writable, held, sync, write_json
 from drl_tf.config import combinations
 from drl_tf.core.weights import Weights
 from drl_tf.planning import memory
-from drl_tf.runs import checkpoint, exported
+from drl_tf.runs import beginnings, checkpoint, exported
 from drl_tf.serving import card, provenance, warmup
 from drl_tf.serving.signatures import Export
 
@@ -116,7 +116,7 @@ def write(
             module = Export(model, max_samples, weights, log_z, history['heights'])
             signatures = module.signatures()
             tf.saved_model.save(module, aside, signatures=signatures)
-            beginning = {name: history[name] for name in provenance.BEGINNING}
+            beginning = {name: history[name] for name in beginnings.NEW}
             q = module.corrector_steps
             _describe(aside, config, step, weights, max_samples, log_z, q, beginning)
             warmup.write(os.path.join(aside, 'assets.extra'), signatures, config.image_shape)

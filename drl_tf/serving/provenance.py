@@ -9,23 +9,15 @@ from typing import Any
 from drl_tf.base.files import read_sound_json
 from drl_tf.config import config as configuration
 from drl_tf.core.weights import Weights
-from drl_tf.runs import authors_checkpoint, checkpoint, exported, run_directory, step_log
+from drl_tf.runs import beginnings, checkpoint, exported, step_log
 from drl_tf.runs.heights import effort_of_annealing
 
-BEGINNING: dict[str, Any] = {
-    'origin': {},
-    'start': {},
-    'fitted_steps': 0,
-    'heights': None,
-    'seconds': None,
-    'device': None,
-}
 NOTHING: dict[str, Any] = {
     'evaluations': [],
     'likelihood': None,
     'direct': None,
     'density': None,
-    **BEGINNING,
+    **beginnings.NEW,
 }
 
 
@@ -74,7 +66,7 @@ def history(workdir: str, step: int, weights: Weights = Weights.EMA) -> dict[str
         key=lambda result: ('summary' in result, result['num_chains'] * result['ais_steps']),
         default=None,
     )
-    carried = _beginning(workdir)
+    carried = beginnings.beginning(workdir)
     if direct:
         carried['heights'] = direct['summary']
     elif density and density.get('summary'):
@@ -91,35 +83,6 @@ def history(workdir: str, step: int, weights: Weights = Weights.EMA) -> dict[str
         return found
     surroundings = read_sound_json(os.path.join(checkpoint.find(workdir, step), 'surroundings.json'))
     return {**found, 'seconds': _seconds(workdir, step), 'device': surroundings.get('device')}
-
-
-def _beginning(workdir: str) -> dict[str, Any]:
-    """Finds out where the weights of a model come from.
-
-    Args:
-      workdir: the directory of a run or of an exported model.
-
-    Returns:
-      A dict with these entries:
-
-      - 'origin': the record of an imported checkpoint of the authors' code, or {}.
-      - 'start': the record of the model that --init_from named, or {}.
-      - 'fitted_steps': the number of steps of `EnergyModel.fit`.
-      - 'heights': log Z of the noise levels that came with an exported model, {attribute of `Heights`:
-        value}, or None.
-      - 'seconds' and 'device': the training time of an exported model in seconds, and the device; None for a
-        run.
-    """
-    version = exported.source(workdir)
-    if version:
-        described = read_sound_json(os.path.join(version, exported.DESCRIPTION))
-        return {name: described.get(name, nothing) for name, nothing in BEGINNING.items()}
-    recorded = read_sound_json(os.path.join(workdir, authors_checkpoint.ORIGIN))
-    origin = {
-        name: os.path.basename(value) if isinstance(value, str) else value for name, value in recorded.items()
-    }
-    start = read_sound_json(os.path.join(workdir, run_directory.START))
-    return {**BEGINNING, 'origin': origin, 'start': start}
 
 
 def _seconds(workdir: str, step: int) -> float | None:

@@ -29,7 +29,7 @@ class Fitting:
       step: number of steps for which the model is already trained.
       beginning: where the weights come from, a dict: 'origin' (about an imported network), 'fitted_steps'
         (steps in earlier calls of `fit`), 'heights' (constants such as log Z, or None), 'seconds' and
-        'device' (of training). `serving.provenance.BEGINNING` has the values for new weights.
+        'device' (of training). `runs.beginnings.NEW` has the values for new weights.
 
     Attributes:
       recipe: the training options, `model.config.training`, from before the first call of `fit`. `fit`

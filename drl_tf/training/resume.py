@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 from absl import logging
 
 from drl_tf.base.errors import UserError
-from drl_tf.base.files import read_sound_json
 from drl_tf.config import chains
 from drl_tf.config import config as configuration
 from drl_tf.config.training_options import LOSSES_OF_HEIGHTS
 from drl_tf.core.weights import Weights
 from drl_tf.data import dataset_table, pipeline
 from drl_tf.distributed import workers
-from drl_tf.runs import authors_checkpoint, checkpoint, exported
+from drl_tf.runs import beginnings, checkpoint, exported
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
@@ -188,18 +187,13 @@ def _take_weights(model: RecoveryLikelihood, init_from: str, weights: Weights) -
             network.set_weights(Weights(weights).of(*theirs).get_weights())
     print(f'starting from the {weights} weights of {init_from} at step {step}')
     version = exported.source(init_from)
-    origin = (
-        read_sound_json(os.path.join(version, exported.DESCRIPTION)).get('origin')
-        if version
-        else read_sound_json(os.path.join(init_from, authors_checkpoint.ORIGIN))
-    )
     return {
         'init_from': exported.name_of(version) if version else os.path.basename(os.path.abspath(init_from)),
         'weights': weights,
         'step': step,
         'dataset': other.data.dataset,
         'recipe': other.diffusion.recipe,
-        'imported': bool(origin),
+        'imported': beginnings.imported(beginnings.beginning(init_from)),
     }
 
 
