@@ -128,10 +128,23 @@ def read_json(path: str | os.PathLike[str], kind: type = dict) -> Any:
       ValueError: the file is damaged, or its value has another type.
     """
     with open(path, encoding='utf-8') as file:
-        try:
-            value = json.load(file)
-        except RecursionError as error:
-            raise ValueError('it nests too deeply') from error
+        return parse_json(file.read(), kind)
+
+
+def parse_json(text: str | bytes, kind: type = dict) -> Any:
+    """Parses JSON, and checks the type of its value.
+
+    Args:
+      text: the JSON.
+      kind: the required Python type of the value, such as dict or list.
+
+    Raises:
+      ValueError: the text is no JSON, or its value has another type.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError('it nests too deeply') from error
     if not isinstance(value, kind):
         raise ValueError(f'it holds a {type(value).__name__}, not a {kind.__name__}')
     return value

@@ -27,6 +27,7 @@ _LOCAL = (
     'output_dir',
     'export_dir',
     'manual_dir',
+    'labels_file',
     'stats_file',
     'inception',
 )

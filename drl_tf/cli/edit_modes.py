@@ -29,10 +29,10 @@ def change(mode: str, command: Command, config: Config, workdir: str, step: int 
     """
     from drl_tf.editing import run
 
-    names = [field.name for field in dataclasses.fields(run.Request)]
+    names = [field.name for field in dataclasses.fields(run.EditRequest)]
     names = [name for name in names if mode in READ_BY.get(name, ())]
     read = {'inpaint': run.inpaint, 'restore': run.restore, 'edit': run.edit, 'interpolate': run.interpolate}
-    request = run.Request(step=step, **{name: getattr(command, name) for name in names})
+    request = run.EditRequest(step=step, **{name: getattr(command, name) for name in names})
     return read[mode](config, workdir, request)
 
 
@@ -93,7 +93,7 @@ def compose(
     from drl_tf.editing import compose as composing
 
     second = exported.two_of(command.model)[1]
-    request = composing.Request(
+    request = composing.ComposeRequest(
         command.expression,
         count,
         weights_of(command),

@@ -118,10 +118,30 @@ def check_replicas(config: Config, replicas: int) -> None:
         )
 
 
+def check_batch_size(config: Config, replicas: int) -> None:
+    """Checks that `replicas` devices can share a training batch evenly; raises UserError if not.
+
+    Args:
+      config: the configuration of the run.
+      replicas: number of devices.
+    """
+    options = config.training
+    if options.batch_size % (replicas * options.microbatches):
+        raise UserError(
+            f'--batch_size={options.batch_size} must be a multiple of {replicas} devices times '
+            f'--microbatches={options.microbatches}'
+        )
+
+
 def check_guidance(config: Config) -> None:
     """Checks that a model has classes, for --mode=sweep_guidance; raises UserError if not."""
     if not config.data.num_classes:
         raise UserError('--mode=sweep_guidance: the model has no classes; train one with --num_classes=-1')
+
+
+def extractor_of(data: Data, name: str, inception: str) -> str:
+    """Returns the name of the extractor: `name`, or the default for the dataset if `name` is ''."""
+    return name or ('inception' if inception or data.dataset not in DIGITS else 'digits_classifier')
 
 
 def check_extractor(data: Data, name: str, inception: str) -> None:
@@ -136,7 +156,7 @@ def check_extractor(data: Data, name: str, inception: str) -> None:
     Raises:
       UserError: the extractor is unknown or missing, or does not fit the images.
     """
-    name = name or ('inception' if inception or data.dataset not in DIGITS else 'digits_classifier')
+    name = extractor_of(data, name, inception)
     if inception and name != 'inception':
         raise UserError(
             f'--inception={inception} goes with --extractor=inception, not with {name}: drop one of them'

@@ -13,7 +13,7 @@ from drl_tf.base import arguments
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import read_json, write_json
 from drl_tf.config import chains, combinations
-from drl_tf.config.data_options import Data
+from drl_tf.config.data_options import LOCAL_PATHS, Data
 from drl_tf.config.model_options import Diffusion, Initializer, Network
 from drl_tf.config.option_fields import check, text
 from drl_tf.config.sampling_options import Evaluation, Sampling
@@ -173,7 +173,7 @@ class Config:
 
     def portable(self) -> 'Config':
         """Returns a copy without local paths and with default evaluation options, to publish with a model."""
-        return dataclasses.replace(self.replace(data_dir='', manual_dir=''), evaluation=Evaluation())
+        return dataclasses.replace(self.replace(**dict.fromkeys(LOCAL_PATHS, '')), evaluation=Evaluation())
 
     def differences(self, other: 'Config', compared: Callable[[dataclasses.Field[Any]], bool]) -> list[str]:
         """Lists the options in which two configurations differ.

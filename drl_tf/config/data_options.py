@@ -5,6 +5,8 @@ import dataclasses
 from drl_tf.config.option_fields import option
 
 DIGITS = ('digits', 'mnist')  # Datasets whose classes the digits classifier knows.
+# Options that name files of one machine; they say nothing about a model.
+LOCAL_PATHS = ('data_dir', 'manual_dir', 'labels_file')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from drl_tf.base.errors import UserError, one_line, printable
+from drl_tf.base.files import parse_json
 from drl_tf.config import config
 from drl_tf.data import dataset_table, images, tfds_features
 from drl_tf.data.tfds_datasets import unreadable
@@ -177,10 +178,9 @@ def _read(builder: tfds.core.DatasetBuilder, split: str, state: list[list[Any]])
 def _kept(builder: tfds.core.DatasetBuilder) -> dict[str, Any]:
     """Returns what earlier searches kept, {split: {'files', 'broken'}}; {} if there is nothing readable."""
     try:
-        kept = json.loads((builder.data_path / _KEPT).read_text())
-    except (OSError, tf.errors.OpError, ValueError, RecursionError):
+        return parse_json((builder.data_path / _KEPT).read_text())
+    except (OSError, tf.errors.OpError, ValueError):
         return {}
-    return kept if isinstance(kept, dict) else {}
 
 
 def _write(

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from drl_tf.base import files
 from drl_tf.base.errors import DivergenceError, Interrupted, UserError, WorkerLost, one_line
+from drl_tf.config.data_options import LOCAL_PATHS
 from drl_tf.distributed import cluster, devices
 
 _LOST_TPU = (tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.UnavailableError)
@@ -191,14 +192,10 @@ def check_alike(*groups: dict[str, Any]) -> None:
 
 
 def _flat(groups: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Returns {name: value} of all options in groups, and in dicts within groups, except data directories."""
+    """Returns {name: value} of all options in groups, and in dicts within groups, without local paths."""
     pairs = [pair for group in groups for pair in group.items()]
     pairs += [pair for _, value in pairs if isinstance(value, dict) for pair in value.items()]
-    return {
-        name: value
-        for name, value in pairs
-        if not isinstance(value, dict) and name not in ('data_dir', 'manual_dir')
-    }
+    return {name: value for name, value in pairs if not isinstance(value, dict) and name not in LOCAL_PATHS}
 
 
 def _as_json(error: Exception | None) -> tuple[str, str, int] | None:

@@ -32,7 +32,7 @@ _EFFORT = Effort(num_steps=10, step=0.1)
 
 
 @dataclasses.dataclass(frozen=True)
-class Request:
+class ComposeRequest:
     """Which images `--mode=compose` draws: an expression, and how many images.
 
     Attributes:
@@ -55,7 +55,7 @@ class Request:
     second: str = ''
 
 
-def compose(config: Config, workdir: str, request: Request) -> dict[str, str]:
+def compose(config: Config, workdir: str, request: ComposeRequest) -> dict[str, str]:
     """Draws images from an expression, such as '3 & !8' over classes or 'a & b' over two models.
 
     An expression over two models with | (or) needs log Z of both models, which --mode=likelihood
@@ -90,7 +90,7 @@ def compose(config: Config, workdir: str, request: Request) -> dict[str, str]:
     return {**shown, 'grid': f'{root}.png', f'{count:,} images': f'{root}.npz'}
 
 
-def name_parts(config: Config, request: Request, step: int) -> list[str]:
+def name_parts(config: Config, request: ComposeRequest, step: int) -> list[str]:
     """Returns the parts of the name of the files that `compose` writes.
 
     Requests that draw different images have different names. The batch size is not part of the name.
@@ -108,7 +108,7 @@ def name_parts(config: Config, request: Request, step: int) -> list[str]:
     return [*parts, str(request.count), f'seed{config.training.seed}']
 
 
-def _of_two(model: EnergyModel, workdir: str, expression: Expression, request: Request) -> np.ndarray:
+def _of_two(model: EnergyModel, workdir: str, expression: Expression, request: ComposeRequest) -> np.ndarray:
     """Draws from an expression over a model and `request.second`; uint8 [count, H, W, C]."""
     levels = model.config.sampling.sampling_levels
     config = exported.load_config(request.second).replace(sampling_levels=levels)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from drl_tf.base import pixels
 from drl_tf.base.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ _NUMBER = r'(\d*\.?\d+)'
 _POOLED = re.compile(r'super([24])')
 _BLUR = re.compile(rf'blur:{_NUMBER}')
 _NOISE = re.compile(rf'noise(?::{_NUMBER})?')
-_ROUNDING = 2 / 255 / 12**0.5  # Standard deviation of the rounding to 8 bits, for images in [-1, 1].
+_ROUNDING = pixels.STEP / 12**0.5  # Standard deviation of the rounding to 8 bits, for images in [-1, 1].
 _LARGEST = 20.0
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Request:
+class EditRequest:
     """Which images to change, and how; the attributes are options of the command line.
 
     Attributes:
@@ -92,7 +92,7 @@ class Request:
         return Plan(found.method, effort, self.edit_levels or found.num_levels)
 
 
-def inpaint(config: Config, workdir: str, request: Request) -> dict[str, str]:
+def inpaint(config: Config, workdir: str, request: EditRequest) -> dict[str, str]:
     """Fills in the missing pixels of images, several times each, and writes the results to files.
 
     Args:
@@ -127,7 +127,7 @@ def inpaint(config: Config, workdir: str, request: Request) -> dict[str, str]:
     return _written(config, workdir, request, step, 'inpaint', shown, results, plan, scores)
 
 
-def restore(config: Config, workdir: str, request: Request) -> dict[str, str]:
+def restore(config: Config, workdir: str, request: EditRequest) -> dict[str, str]:
     """Restores degraded images, several times each, and writes the results to files.
 
     Unless `request.degraded` is true, the input images are originals: they are degraded first, and the
@@ -175,7 +175,7 @@ def restore(config: Config, workdir: str, request: Request) -> dict[str, str]:
     return _written(config, workdir, request, step, 'restore', shown, results, plan, {**notes, **scores})
 
 
-def edit(config: Config, workdir: str, request: Request) -> dict[str, str]:
+def edit(config: Config, workdir: str, request: EditRequest) -> dict[str, str]:
     """Changes images by adding noise and removing it, several times each, and writes the results to files.
 
     Args:
@@ -201,7 +201,7 @@ def edit(config: Config, workdir: str, request: Request) -> dict[str, str]:
     return _written(config, workdir, request, step, 'edit', {'image': images}, results, None, {})
 
 
-def interpolate(config: Config, workdir: str, request: Request) -> dict[str, str]:
+def interpolate(config: Config, workdir: str, request: EditRequest) -> dict[str, str]:
     """Draws a sequence of images from one sample to another, and writes it to files.
 
     Args:
@@ -225,7 +225,7 @@ def interpolate(config: Config, workdir: str, request: Request) -> dict[str, str
     return report.write_frames(_root(config, workdir, request, step, name), frames)
 
 
-def _load(config: Config, workdir: str, request: Request) -> tuple[Editing, int]:
+def _load(config: Config, workdir: str, request: EditRequest) -> tuple[Editing, int]:
     model, step = checkpoint.load_model(workdir, config, request.step)
     return Editing(model, request.weights), step
 
@@ -235,7 +235,7 @@ def _common(config: Config, labels: Any) -> dict[str, Any]:
     return {'seed': config.training.seed, 'labels': labels, 'guidance': config.sampling.guidance}
 
 
-def _several(request: Request, draw: Any, count: int) -> np.ndarray:
+def _several(request: EditRequest, draw: Any, count: int) -> np.ndarray:
     """Calls `draw` with a class for each result; returns R results for each image, [n, R, H, W, C]."""
     labels = None
     if request.labels:
@@ -290,7 +290,7 @@ def _written(config, workdir, request, step, mode, shown, results, plan, scores)
     return {**{label: f'{value:.4g}' for label, value in scores.items()}, **written}
 
 
-def _root(config: Config, workdir: str, request: Request, step: int, name: list[str]) -> str:
+def _root(config: Config, workdir: str, request: EditRequest, step: int, name: list[str]) -> str:
     parts = [f'{step:08d}', request.weights, *name, f'seed{config.training.seed}']
     cleaned = [re.sub(r'[^\w.-]+', '_', part).strip('_') for part in parts]
     return report.root_of(workdir, request.output_dir, cleaned)

@@ -19,7 +19,7 @@ from drl_tf.evaluation.evaluator import Evaluator
 from drl_tf.evaluation.figures import figures, over_seeds
 from drl_tf.planning import flops
 from drl_tf.runs import chain_report, checkpoint, drawing, pictures, samples
-from drl_tf.runs.naming import file_stem
+from drl_tf.runs.naming import file_stem, short
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
@@ -71,7 +71,7 @@ def evaluate(
                 'gradients_per_image': flops.gradients(config),
             }
             moved = chain_report.mean(reports)
-            written = f'{path}-{against(evaluator)}.json'
+            written = _result_file(path, evaluator)
             result = over_seeds(seeds, results)
             write_json(written, {'step': step, 'weights': request.weights, **settings, **moved, **result})
             return {**figures(evaluator, result), **chain_report.said(moved), 'evaluation': written}
@@ -109,7 +109,7 @@ def evaluate_samples(config: Config, path: str) -> dict[str, str] | None:
         result = evaluator.score(drawn, count, part=f'{parts}/samples.npz')
 
         def finish() -> dict[str, str]:
-            written = f'{path}-{against(evaluator)}.json'
+            written = _result_file(path, evaluator)
             write_json(written, {'samples': path, **result})
             return {**figures(evaluator, result), 'evaluation': written}
 
@@ -128,6 +128,12 @@ def check_samples(config: Config, path: str) -> int:
     """
     samples.first_images(path, config.image_shape, 1)
     return samples.count(path)
+
+
+def _result_file(path: str, evaluator: Evaluator) -> str:
+    """Returns the path of the JSON file of scores: `path`, and what the images are compared with."""
+    directory, name = os.path.split(path)
+    return os.path.join(directory, short(f'{name}-{against(evaluator)}') + '.json')
 
 
 @contextlib.contextmanager

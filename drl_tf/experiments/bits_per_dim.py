@@ -48,7 +48,7 @@ def terms_of_images(
     axes = tuple(range(1, x.ndim))
     log_q = np.sum(-(eps**2) / 2 - math.log(S * math.sqrt(2 * math.pi)), axis=axes)
     F = log_density(tf.constant(m * x_0, tf.float32)).numpy().astype(np.float64)
-    log_P = np.sum(log_bins(grey, (x_0 / A + 1) * pixels.HALF, S / A * pixels.HALF), axis=axes)
+    log_P = np.sum(log_bins(grey, pixels.to_levels(x_0 / A), S / A * pixels.HALF), axis=axes)
     return {'F': F, 'log_q': log_q, 'log_P': log_P}
 
 

@@ -191,7 +191,7 @@ def annealed(
     """
     path = bridges.spaced(schedule, ais_steps)
     annealer = annealing.Annealer(path.density_of(density_at), hmc_leapfrog)
-    folded = noise.fold(noise.root(seed, noise.LIKELIHOOD), 0)
+    folded = noise.fold(noise.root(seed, noise.LIKELIHOOD), noise.ANNEALING)
     y = bridges.sample_normal([num_chains, *plane.IMAGE_SHAPE], noise.fold(folded, noise.PRIOR))
     order = range(path.last + 1)
     sizes = np.zeros(len(order))

@@ -64,12 +64,7 @@ def _devices(config: Config, asked: cluster.Devices, wanted: str, count: int) ->
     if wanted == 'one' and count > 1:
         raise UserError(f'--dry_run_devices={count} does not go with --strategy=one: drop one of them')
     count = count or devices.count(wanted)
-    options = config.training
-    if options.batch_size % (count * options.microbatches):
-        raise UserError(
-            f'--batch_size={options.batch_size} must be a multiple of {count} devices times '
-            f'--microbatches={options.microbatches}'
-        )
+    combinations.check_batch_size(config, count)
     combinations.check_replicas(config, count)
     return count
 

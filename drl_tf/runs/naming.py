@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from drl_tf.base.files import digest
 from drl_tf.config import chains
 from drl_tf.config import config as configuration
+from drl_tf.config.data_options import LOCAL_PATHS
 from drl_tf.config.option_fields import text
 
 if TYPE_CHECKING:
@@ -33,15 +34,18 @@ def file_stem(config: Config, workdir: str, request: SampleRequest) -> str:
         for (field, mine), (_, theirs) in pairs
         if mine != theirs and (field.metadata['changes'] in free or field.name in chains.FREE_LEVELS)
     ]
-    unnamed = ('seed', 'data_dir', 'manual_dir', 'sample_batch_size', 'deterministic')
+    unnamed = (*LOCAL_PATHS, 'seed', 'sample_batch_size', 'deterministic')
     kept = [field.name + text(mine) for field, mine in changed if field.name not in unnamed]
     parts = [f'{request.step:08d}', request.weights, str(request.count), f'seed{request.seed}', *kept]
-    return _short('-'.join(parts))
+    return short('-'.join(parts))
 
 
-def _short(name: str) -> str:
-    """Cuts a name of more than 150 characters, and appends a hash of the whole name."""
-    return name if len(name) <= _LONGEST else f'{name[:_LONGEST]}-{digest(name)}'
+def short(name: str) -> str:
+    """Cuts a name of more than 150 bytes, and appends a hash of the whole name."""
+    encoded = name.encode()
+    if len(encoded) <= _LONGEST:
+        return name
+    return f'{encoded[:_LONGEST].decode(errors="ignore")}-{digest(name)}'
 
 
 def set_name(config: Config, workdir: str, request: SampleRequest) -> str:
@@ -63,4 +67,4 @@ def set_name(config: Config, workdir: str, request: SampleRequest) -> str:
     elif chosen:
         chosen = f'class{chosen}'
     first = f'from{request.first}' if request.first else ''
-    return _short('-'.join(filter(None, (file_stem(config, workdir, request), chosen, first))))
+    return short('-'.join(filter(None, (file_stem(config, workdir, request), chosen, first))))

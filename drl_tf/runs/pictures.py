@@ -98,9 +98,10 @@ def class_captions(classes: np.ndarray, num_classes: int = 0) -> dict[str, list]
       Keyword arguments of `save_png`. If all images of each row have the same class, {'side': a text for each
       row}; else {'captions': for each row, a text for each image}.
     """
-    cells = grid(np.reshape(classes, [-1, 1, 1, 1]) + 1, num_classes)[..., 0, 0, 0]
-    texts = [[str(label - 1) if label else '' for label in row] for row in cells]
-    if all(len({label for label in row if label}) == 1 for row in cells):
+    count = len(classes)
+    shown = grid(np.arange(1, count + 1).reshape([-1, 1, 1, 1]), num_classes)[..., 0, 0, 0]  # 0: empty.
+    texts = [[str(classes[number - 1]) if number else '' for number in row] for row in shown]
+    if all(len({text for text in row if text}) == 1 for row in texts):
         return {'side': [row[0] for row in texts]}
     return {'captions': texts}
 

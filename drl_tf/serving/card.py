@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from drl_tf.base.files import written_aside
+from drl_tf.config.data_options import LOCAL_PATHS
 from drl_tf.config.option_fields import text
 from drl_tf.core.weights import Weights
 from drl_tf.data import dataset_table
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from drl_tf.config.model_options import Diffusion
     from drl_tf.core.energy_model import EnergyModel
 
-_LOCAL_PATHS = ('data_dir', 'manual_dir')
 _CHAINS = {'langevin': 'Langevin steps', 'mala': 'MALA steps', 'hmc': 'HMC transitions'}
 
 
@@ -35,7 +35,7 @@ def write_flags(path: str, config: Config) -> None:
     lines = [f'# All options of the run. Command: python run.py --flagfile={os.path.basename(path)}']
     scoring = {field.name for field in dataclasses.fields(config.evaluation)}
     for field, value in config.options():
-        if field.name in scoring or field.name in _LOCAL_PATHS:
+        if field.name in scoring or field.name in LOCAL_PATHS:
             continue
         if isinstance(value, bool):
             lines.append(f'--{"" if value else "no"}{field.name}')

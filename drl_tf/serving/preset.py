@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import json
 import os
 import tempfile
 import zipfile
@@ -30,6 +29,7 @@ from drl_tf.base.errors import UserError, one_line
 from drl_tf.base.files import (
     check_writable,
     directory_written_aside,
+    parse_json,
     read_json,
     read_sound_json,
     write_json,
@@ -138,7 +138,7 @@ def read(directory: str) -> dict[str, Any]:
         verify(directory)
         return read_json(os.path.join(directory, CONFIG))['config']
     with _of_keras_file(directory) as archive:
-        saved = json.loads(archive.read(CONFIG))
+        saved = parse_json(archive.read(CONFIG))
     if saved.get('registered_name') != CLASS:
         raise UserError(f'preset={directory} holds a {saved.get("class_name")}, not a drl_tf.EnergyModel')
     return saved['config']

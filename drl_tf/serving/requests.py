@@ -44,7 +44,7 @@ def grey_levels(images: tf.Tensor) -> tf.Tensor:
     """Converts images in [-1, 1] to uint8, with clipping; uint8 images stay as they are."""
     if images.dtype == tf.uint8:
         return images
-    return tf.cast(tf.clip_by_value(tf.round((images + 1) * pixels.HALF), 0, 255), tf.uint8)
+    return tf.cast(tf.clip_by_value(tf.round(pixels.to_levels(images)), 0, 255), tf.uint8)
 
 
 def shaped(value: tf.Tensor, *shape: int | None) -> tf.Tensor:

@@ -161,10 +161,16 @@ def _warn_of_heights_before_slopes(config: Config) -> None:
         )
 
 
-def _take_weights(model: RecoveryLikelihood, init_from: str, weights: Weights) -> dict[str, Any]:
-    """Copies the weights of another run, 'ema' or 'raw', into a model; returns the record of them."""
-    config = model.config
+def check_start(config: Config, init_from: str) -> None:
+    """Checks that a new run can start from the weights of another run; raises UserError if not.
+
+    Args:
+      config: the configuration of the new run.
+      init_from: directory of the other run, or of an exported model.
+    """
     other = configuration.load(init_from)
+    if not config.data.data_std:
+        config = config.replace(data_mean=other.data.data_mean, data_std=other.data.data_std)
     fields = (*dataclasses.fields(config.network), *dataclasses.fields(config.initializer))
     of_network = {
         'image_size',
@@ -181,6 +187,12 @@ def _take_weights(model: RecoveryLikelihood, init_from: str, weights: Weights) -
         remedy = _remedy(config, other)
         raise UserError(f'--init_from={init_from} has another network: {"; ".join(differences)}{remedy}')
     _check_levels(config, other, init_from)
+
+
+def _take_weights(model: RecoveryLikelihood, init_from: str, weights: Weights) -> dict[str, Any]:
+    """Copies the weights of another run, 'ema' or 'raw', into a model; returns the record of them."""
+    check_start(model.config, init_from)
+    other = configuration.load(init_from)
     source, step = checkpoint.load_model(init_from, other)
     for mine, theirs in zip(model.averages, source.averages, strict=True):
         for network in mine:

@@ -14,6 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 from drl_tf.base.errors import DivergenceError, UserError, one_line
+from drl_tf.config import combinations
 from drl_tf.config.config import Config
 from drl_tf.core.weights import Weights
 from drl_tf.distributed import devices
@@ -29,7 +30,6 @@ from drl_tf.training.signals import Signals
 from drl_tf.training.stopping import StopAtEnd, TimeLimit
 
 if TYPE_CHECKING:
-    from drl_tf.config.training_options import Training
     from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 
 _LOOK_EVERY = 10  # Steps between checks for divergence; a check also comes before anything is written.
@@ -70,6 +70,9 @@ def train(
     Example:
       train(config, 'runs/digits')
     """
+    combinations.check_batch_size(config, devices.strategy().num_replicas_in_sync)
+    if restart and init_from:
+        resume.check_start(config, init_from)
     prepare_images(config)
     with opened(workdir) as run:
         kept = restart and run.put_aside(init_from)
@@ -138,7 +141,6 @@ def _attempt(task: Task, attempt: int, time_limit: TimeLimit, stopwatch: Stopwat
     config = task.config
     workdir = task.workdir
     options = config.training
-    _check_batch_size(options)
     task.run.compare(config)
     with devices.strategy().scope():
         model = compiled_model(config, attempt)
@@ -164,17 +166,6 @@ def _attempt(task: Task, attempt: int, time_limit: TimeLimit, stopwatch: Stopwat
         'report': os.path.join(workdir, pages.PAGE),
         'TensorBoard': f'tensorboard --logdir={workdir}',
     }
-
-
-def _check_batch_size(options: Training) -> None:
-    """Raises UserError if the devices cannot share a batch evenly."""
-    replicas = devices.strategy().num_replicas_in_sync
-    parts = options.microbatches
-    if options.batch_size % (replicas * parts):
-        each = f', times --microbatches={parts}' if parts > 1 else ''
-        raise UserError(
-            f'--batch_size={options.batch_size} must be a multiple of the {replicas} devices{each}'
-        )
 
 
 def _fit(

@@ -6,6 +6,11 @@ from drl_tf.base.errors import UserError
 from drl_tf.config.config import Config
 
 
+def test_a_published_configuration_names_no_file_of_this_machine():
+    local = Config().replace(data_dir='/a', manual_dir='/b', labels_file='/c.csv', num_real=10)
+    assert local.portable() == Config()
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [

@@ -106,8 +106,12 @@ def test_files_of_two_expressions_have_two_names():
     """Even where only brackets differ; the options of sampling count too, the batch size does not."""
     config = Config()
     texts = ['3 & (8 | 5) & 2', '3 & 8 | 5 & 2']
-    names = {tuple(compose.name_parts(config, compose.Request(text, 4), 1)) for text in texts}
-    names.add(tuple(compose.name_parts(config.replace(noise_scale=0.5), compose.Request(texts[0], 4), 1)))
+    names = {tuple(compose.name_parts(config, compose.ComposeRequest(text, 4), 1)) for text in texts}
+    names.add(
+        tuple(compose.name_parts(config.replace(noise_scale=0.5), compose.ComposeRequest(texts[0], 4), 1))
+    )
     assert len(names) == 3
-    names.add(tuple(compose.name_parts(config.replace(sample_batch_size=3), compose.Request(texts[0], 4), 1)))
+    names.add(
+        tuple(compose.name_parts(config.replace(sample_batch_size=3), compose.ComposeRequest(texts[0], 4), 1))
+    )
     assert len(names) == 3

@@ -6,6 +6,7 @@ import os
 import pathlib
 import shutil
 import types
+import zipfile
 
 import keras
 import numpy as np
@@ -152,6 +153,10 @@ def test_a_keras_file_is_a_preset_too(model, tmp_path):
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match=r'm\.keras is damaged'):
+        drl_tf.EnergyModel.from_preset(path)
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('config.json', '[]')
+    with pytest.raises(UserError, match=r'm\.keras is damaged \(ValueError: it holds a list, not a dict\)'):
         drl_tf.EnergyModel.from_preset(path)
     keras.Sequential([keras.layers.Input([1]), keras.layers.Dense(1)]).save(path)
     with pytest.raises(UserError, match=r'm\.keras holds a Sequential, not a drl_tf\.EnergyModel'):

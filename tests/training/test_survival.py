@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
 from helpers import forks
 from helpers.tiny import ROOT, TINY, call, refused
 
+from drl_tf.distributed import devices
 from drl_tf.runs import drawing, generate
 from drl_tf.tools import kills
 
@@ -189,8 +191,8 @@ def test_restart_keeps_the_old_run(capsys, tiny_run, tmp_path):
     assert (tmp_path / 'w.1' / 'checkpoints' / '00000032').is_dir()
 
 
-def test_restart_moves_nothing_but_a_run(capsys, tiny_run, tmp_path):
-    """Not the run that it is to start from, nor a directory of other things."""
+def test_restart_moves_nothing_but_a_run(capsys, monkeypatch, tiny_run, tmp_path):
+    """A restart moves neither the run that it starts from nor other files, and nothing if it must fail."""
     (tmp_path / 'notes').mkdir()
     (tmp_path / 'notes' / 'mine.txt').write_text('mine')
     assert 'holds no run but mine.txt' in refused(capsys, *TINY, f'--workdir={tmp_path}/notes', '--restart')
@@ -204,6 +206,11 @@ def test_restart_moves_nothing_but_a_run(capsys, tiny_run, tmp_path):
     shutil.copytree(tiny_run, tmp_path / 'untrained', ignore=shutil.ignore_patterns('checkpoints'))
     untrained = f'--init_from={tmp_path}/untrained'
     assert f'{untrained} holds no checkpoint' in refused(capsys, *TINY, *arguments, untrained)
+    wider = [*TINY, *arguments, '--channels=16', f'--init_from={tiny_run}']
+    assert 'has another network: --channels=16 here, 8 there' in refused(capsys, *wider)
+    three = types.SimpleNamespace(num_replicas_in_sync=3)
+    monkeypatch.setattr(devices, 'strategy', lambda: three)
+    assert '--batch_size=8 must be a multiple of 3 devices' in refused(capsys, *TINY, *arguments)
     assert (tmp_path / 'w' / 'checkpoints' / '00000032').is_dir() and not (tmp_path / 'w.1').exists()
 
 

@@ -84,7 +84,7 @@ def load(data: Data, name: str = '', inception: str = '') -> Extractor:
       features, logits = extractor.run(images)  # uint8 [n, H, W, C]
     """
     combinations.check_extractor(data, name, inception)
-    name = name or ('inception' if inception or data.dataset not in DIGITS else 'digits_classifier')
+    name = combinations.extractor_of(data, name, inception)
     if name == 'inception':
         return _inception(inception)
     if name in _SHIPPED:

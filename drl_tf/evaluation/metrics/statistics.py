@@ -13,7 +13,7 @@ import numpy as np
 from absl import logging
 
 from drl_tf.base.errors import UserError, one_line
-from drl_tf.base.files import written_aside
+from drl_tf.base.files import parse_json, written_aside
 from drl_tf.evaluation.metrics.extractors import INCEPTION_FEATURES, Extractor
 from drl_tf.evaluation.metrics.moments import Moments
 
@@ -247,9 +247,9 @@ def load(path: str, extractor: Extractor) -> Statistics:
     if _AUTHORS in arrays:
         return _of_activations(path, arrays[_AUTHORS], extractor)
     try:
-        statistics = Statistics(**json.loads(str(arrays.pop('description'))), **arrays)
+        statistics = Statistics(**parse_json(str(arrays.pop('description'))), **arrays)
         _check(statistics)
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f'--stats_file={path} holds no statistics ({one_line(error)}): {_ANOTHER}') from error
     theirs = f'{statistics.extractor} ({statistics.extractor_hash}, {statistics.resize})'
     mine = f'{extractor.name} ({extractor.weights_hash}, {extractor.resize})'
