@@ -58,7 +58,8 @@ def test_what_it_tells(model, plain):
 
 
 def test_samples_are_those_of_the_seed(model, run):
-    """In batches (16 at a time) and alone, with classes in turn or as asked, guided or not."""
+    """A seed gives the same images in batches and alone, with classes in turn or as asked. Another seed, no
+    class or another guidance changes them."""
     images = model.generate(20, seed=4)
     assert images.dtype == np.uint8 and images.shape == (20, 8, 8, 1)
     expected = pixels.to_uint8(
@@ -187,7 +188,7 @@ def test_a_shipped_model_gives_the_images_of_the_command_line(capsys, tmp_path):
 
 @pytest.mark.slow
 def test_the_printed_examples_work_as_printed(tmp_path, monkeypatch):
-    """Those of docs/python.md, in order; what `fit` learnt is exported."""
+    """The examples of docs/python.md run in order, and the export has the energies of the fitted model."""
     monkeypatch.chdir(tmp_path)
     lines = [
         line[4:] for line in (ROOT / 'docs' / 'python.md').read_text().splitlines() if line.startswith('    ')
@@ -232,7 +233,7 @@ def test_former_names_work_with_a_warning():
 
 @pytest.mark.slow
 def test_the_printed_examples_of_keras_work_as_printed(tmp_path, monkeypatch):
-    """Those of docs/keras.md, in order."""
+    """The examples of docs/keras.md run in order."""
     monkeypatch.chdir(tmp_path)
     lines = (ROOT / 'docs' / 'keras.md').read_text().splitlines()
     names = {}

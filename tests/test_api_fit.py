@@ -40,7 +40,8 @@ def of_run(tmp_path, **options):
 
 
 def test_a_fit_takes_the_steps_of_its_epochs(tmp_path):
-    """Also where the run took several in each call. A batch is a multiple of the microbatches of the run."""
+    """A fit takes the steps of its epochs even where the run took ten in each call. It refuses a batch that
+    is no multiple of the run's microbatches."""
     several = dict(steps_per_execution=10, train_steps=20, log_every=10, checkpoint_every=10, grid_every=10)
     model = of_run(tmp_path, microbatches=4, **several)
     with pytest.raises(
@@ -66,8 +67,8 @@ def test_a_fit_that_runs_away_leaves_the_model_as_it_was():
 
 
 def test_callbacks_and_the_history_get_means_of_the_epoch():
-    """Of score matching too, where Keras would give them an array of the levels; a stop of theirs is
-    heeded."""
+    """Callbacks and the history get one mean per log and epoch, also of score matching, where Keras would
+    give an array over the levels. A callback can stop the fit."""
 
     class Record(keras.callbacks.Callback):
         def __init__(self):
@@ -122,7 +123,8 @@ def test_a_dataset_trains_as_its_batches_do():
 
 @pytest.mark.slow
 def test_validation_tells_of_held_out_images():
-    """Of averaged weights: energies as `energy` gives them, and a distance that is less for real digits."""
+    """Validation gives the mean `energy` of held-out images, its gap to training images, and a finite
+    distance. Eight images are too few for a distance."""
     model = drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 'preconditioned')
     x, y = IMAGES.repeat(2, axis=0), LABELS.repeat(2)
     history = model.fit(
@@ -173,7 +175,7 @@ def test_points_have_a_distance_too():
 
 
 def test_checkpoints_of_keras_hold_the_public_model(tmp_path):
-    """And `stop_training` of a callback ends the training."""
+    """A Keras checkpoint holds the public model, and `stop_training` of a callback ends the fit."""
     model = drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 't6')
     path = tmp_path / 'best.keras'
 

@@ -17,7 +17,7 @@ def test_a_failure_leaves_the_former_file(tmp_path):
 
 
 def test_a_start_that_fails_leaves_no_directory(tmp_path):
-    """But one that was there, and all that was written, stays."""
+    """A start that fails removes its new directory, but keeps one that was there and all that was written."""
     (tmp_path / 'empty').mkdir()
     for name, kept in (('new', None), ('empty', []), ('begun', ['.lock', 'a'])):
         path = tmp_path / name

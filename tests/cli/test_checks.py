@@ -89,7 +89,7 @@ def test_what_options_and_paths_tell_is_refused_without_tensorflow(tmp_path):
 
 
 def test_checks_do_not_write(tmp_path):
-    """Nor do they have the workdir use --model."""
+    """The checks of a command with --model write nothing and do not create its workdir."""
     workdir = tmp_path / 'new' / 'w'
     argv = ['run.py', '--mode=sample,export', '--model=digits', f'--workdir={workdir}']
     values = parsing.parse(argv)
@@ -143,7 +143,7 @@ def test_batch_normalisation_is_refused_on_several_devices(capsys):
     [(('train',), '2 devices'), (('train', 'evaluate'), '2 devices'), (('evaluate',), ''), (('stats',), '')],
 )
 def test_batch_normalisation_is_checked_unless_samples_alone_are_scored(monkeypatch, mode, words):
-    """Also where the same command trains, and scores other --samples."""
+    """The check refuses --norm=batch on two devices whenever the command trains."""
     two = types.SimpleNamespace(num_replicas_in_sync=2)
     monkeypatch.setattr(devices, 'strategy', lambda: two)
     monkeypatch.setattr(evaluator, 'check_scored', lambda *_: None)

@@ -223,6 +223,7 @@ sys.exit(3)
 
 
 def test_the_process_ends_without_a_last_garbage_collection():
-    """Of TensorFlow's graphs it would take seconds. What was printed comes out, and the exit code is kept."""
+    """The process skips the last collection, which takes seconds with TensorFlow's graphs. It still prints
+    everything and keeps the exit code."""
     done = run('-c', LEAVES_GARBAGE)
     assert done.returncode == 3 and done.stdout == f'drl_tf {drl_tf.__version__}\nend'

@@ -173,7 +173,8 @@ SLOW = ('train', 'likelihood', 'density', 'ablate', 'export')
     'mode', [pytest.param(mode, marks=pytest.mark.slow) if mode in SLOW else mode for mode in FEW]
 )
 def test_a_mode_accesses_what_the_table_says(digits_run, monkeypatch, tmp_path, mode):
-    """Of the options of the command and of those that may differ from the run's."""
+    """Each mode reads exactly the options that the table names, among those of the command and those that may
+    differ from the run's."""
     monkeypatch.setattr(sweep, 'GUIDANCE', (1.0,))
     monkeypatch.setattr(sweep, 'EVALUATIONS', (2,))
     monkeypatch.chdir(tmp_path)

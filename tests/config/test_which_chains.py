@@ -87,7 +87,7 @@ def gradients(capsys, *options):
     ],
 )
 def test_a_dry_run_counts_the_gradients_of_proposals_and_chains(capsys, chains, expected):
-    """And the last of --final_denoise; its FLOPs are those of so many gradients."""
+    """The count includes the gradient of --final_denoise. FLOPs are those of as many Langevin steps."""
     found, flops, cost = gradients(capsys, '--recipe=preconditioned', '--num_levels=3', *chains)
     assert found == expected
     assert flops == expected * cost['FLOPs of one Langevin step of an image']

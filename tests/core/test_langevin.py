@@ -47,7 +47,7 @@ def test_k_steps_cost_k_gradients():
 
 
 def test_each_image_runs_its_own_number_of_steps():
-    """Those that are done stay, with the gradient of their own last step, while the longest chain goes on."""
+    """Images that are done keep their state and their last gradient while the longest chain goes on."""
     y = noise.normal(SEED, [3, 2, 2, 1])
     steps = tf.reshape([4, 0, 2], [3, 1, 1, 1])
     together = langevin(gaussian(0.5, 3.0), y, 0.2, steps, standard_noise(y.shape))

@@ -114,7 +114,8 @@ def step_of(model, variable, optimizer):
 @pytest.mark.parametrize('loss', ['level_classification', 'recovery_nce'])
 @pytest.mark.parametrize('levels', [dict(levels='continuous'), dict(levels='walk', num_levels=30)])
 def test_training_finds_the_heights(levels, loss):
-    """Those of exact densities, but for constants that score matching does not see; after `heights_after`."""
+    """A loss leaves the heights alone in the first `heights_after` steps, and then brings them to those of
+    the exact densities, up to a constant."""
     config = PRECONDITIONED.replace(batch_size=512, heights_after=1, **{loss: 1.0}, **levels)
     model = compiled_model(config)
     model.network = PreconditionedEnergy(

@@ -99,7 +99,8 @@ def test_recomputed_blocks_have_the_same_gradient(options):
 
 @pytest.mark.slow
 def test_xla_compiles_the_step():
-    """Of all terms of a loss: shapes are static and loops bounded. test_run_lowered.py compiles recipes."""
+    """XLA compiles a step with every term of the loss: shapes are static and loops bounded.
+    test_run_lowered.py compiles the recipes."""
     logs = after_steps(NORMALISED, jit_compile=True)[1]
     assert np.isfinite(list(logs.values())).all()
     assert logs.keys() == after_steps(NORMALISED)[1].keys()

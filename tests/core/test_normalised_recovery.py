@@ -49,7 +49,7 @@ class Quadratic(keras.layers.Layer):
 
 
 def constants(made):
-    """Of each level: k and d / sigma in F = -w^2 / 2 - (d / sigma) e(w), w = k y; and the tether."""
+    """Returns k, d / sigma and tether of each level; F = -w^2 / 2 - (d / sigma) e(w) with w = k y."""
     A, S = made.A[:-1], made.S[:-1]
     k = 1 / (np.sqrt(A**2 * STD**2 + S**2) * made.m)
     return k, STD * A / S, made.conditional / made.s[1:] ** 2

@@ -171,7 +171,8 @@ class Exact(Sampler):
 
 @pytest.mark.parametrize('rounds', [1, 3])
 def test_replacement_follows_its_own_recursion(rounds):
-    """And misses the posterior, even where x_t given x_{t+1} is drawn exactly."""
+    """Replacement has the moments of its own recursion. It misses the posterior even with exact draws of x_t
+    given x_{t+1}."""
     operator, H, o, noise_std = PROBLEMS['inpainting']
     schedule = diffusion.karras(6)
     sampler = Exact(schedule, density_at=lambda level: None)

@@ -212,7 +212,7 @@ def test_sampling_costs_one_gradient_a_level(monkeypatch):
 
 
 def test_the_graph_does_not_grow_with_the_levels():
-    """Nor does what the loop keeps: nine states of 999 levels."""
+    """The graph of sampling has as many nodes for 999 levels as for 100."""
 
     def nodes(num_levels):
         model = build_model(Config().replace(**TINY, num_levels=num_levels))
@@ -257,6 +257,6 @@ def test_energies_are_scaled_by_the_noise():
 
 @pytest.mark.parametrize('most_parts', [1, 6, 33])
 def test_the_last_state_is_always_x_0(most_parts):
-    """Also where the number of parts is no multiple of those between the states that are kept."""
+    """The last state is x_0 even if the parts are no multiple of those between the kept states."""
     states = sampling.progressive(lambda x, high, low: low, 100, 100, most_parts=most_parts)
     assert states[0] == 100 and states[-1] == 0

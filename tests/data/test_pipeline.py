@@ -116,8 +116,7 @@ def test_there_are_no_more_strands_than_images(tmp_path, prepare, streamed):
 
 @pytest.mark.parametrize(('shards', 'read'), [(4, [{0, 1}, {2, 3}]), (3, [{0, 1}, {1, 2}])])
 def test_a_worker_reads_its_own_files(tmp_path, prepare, streamed, shards, read):
-    """Of four files each of two workers needs two of its own; of three the one in the middle is cut in
-    two."""
+    """Each of two workers needs two of four files. Of three files, both need the middle one."""
     data = cifar_of(COUNT, shards, tmp_path, prepare)
     files = sorted(tmp_path.rglob('*train.tfrecord*'))
     for worker, rows in enumerate((slice(0, 4), slice(4, 8))):

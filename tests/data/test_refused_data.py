@@ -235,7 +235,7 @@ def test_pictures_without_a_class_are_counted_and_kept(tmp_path, caplog, kind):
 
 
 def test_refusals_come_before_tensorflow_is_loaded(tmp_path):
-    """In a process of its own, one command after the other."""
+    """One process refuses one command after the other and never loads TensorFlow."""
     np.savez(tmp_path / 'floats.npz', images=IMAGES / 255)
     (tmp_path / 'pictures').mkdir()
     (tmp_path / 'pictures' / 'a.png').write_bytes(own_data.png(1))

@@ -11,7 +11,8 @@ from drl_tf.data import tfds_features
 
 
 def test_features_are_found_by_kind_and_by_the_supervised_keys():
-    """Of several pictures the one that the dataset names as its input; a single ClassLabel of any name."""
+    """Among several pictures, the one in the supervised keys counts, else the first. A single ClassLabel is
+    the label, whatever its name."""
     features = {
         'left': tfds.features.Image(shape=(4, 4, 3)),
         'right': tfds.features.Image(shape=(4, 4, 3)),

@@ -63,7 +63,8 @@ with tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1']).scope():
 
 @pytest.mark.slow
 def test_two_replicas_take_several_steps_in_a_call():
-    """In microbatches, with activations that are computed again for the gradient."""
+    """Three steps in one call, in microbatches with recomputed activations, move the weights of two replicas
+    as three single steps move those of one device."""
     done = run('-c', TWO_CPUS + SEVERAL_STEPS)
     assert done.returncode == 0, done.stderr
     several = json.loads(done.stdout.splitlines()[-1])
@@ -88,7 +89,8 @@ def test_two_replicas_train_evaluate_and_go_on(tmp_path):
 
 @pytest.mark.slow
 def test_two_replicas_take_features_of_their_parts_of_the_images(tmp_path):
-    """Those of the digits classifier, and of a network that lies on the first device."""
+    """Two replicas share the images and find the features of one device, by the digits classifier and by a
+    network that lies on the first device."""
     done = run('-c', TWO_CPUS + FEATURES, stand_in.save(tmp_path / 'network'))
     assert done.returncode == 0, done.stderr
 

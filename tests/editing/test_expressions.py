@@ -91,7 +91,7 @@ def test_operators_on_gaussians():
 
 
 def test_heights_of_a_mixture_are_found_from_its_samples():
-    """Of components whose constants are hundreds of nats apart."""
+    """`mixture_heights` finds constants that are hundreds of nats apart."""
     rng = np.random.default_rng(0)
     mean = np.array([-2.0, 0.0, 3.0])
     x = rng.normal(np.repeat(mean, 4000), 1.0)

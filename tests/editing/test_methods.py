@@ -32,7 +32,8 @@ def images(count=3):
 
 @pytest.mark.parametrize('recipe', RECIPES)
 def test_seen_pixels_stay_bit_for_bit(recipe):
-    """In grey levels and in floats; missing ones change, and do not matter."""
+    """Inpainting keeps the seen pixels of grey levels and of floats. It changes the missing ones, whose given
+    values do not matter."""
     model = editing(recipe)
     x = images()
     found = model.inpaint(x, HOLE)
@@ -79,7 +80,7 @@ def test_results_depend_on_their_own_image_and_index_alone():
 
 
 def test_restored_images_degrade_to_what_was_given():
-    """Of super-resolution, up to the noise of level 0 and rounding."""
+    """The means of 2 x 2 restored pixels are the given ones, up to the noise of level 0 and rounding."""
     model = editing('preconditioned')
     given = np.random.default_rng(2).uniform(-0.5, 0.5, [2, 4, 4, 1]).astype(np.float32)
     x = model.restore(given, 'super2', plan=QUICK) / 127.5 - 1

@@ -30,7 +30,8 @@ def log_normal(x, mean, variance):
 
 @pytest.mark.parametrize('index', [0, LEVELS // 2, LEVELS])
 def test_the_densities_of_gaussians(index):
-    """Of the product, the mixture and the difference, from their formulas; with constants in the energies."""
+    """The product, mixture and difference of two Gaussians have the log densities of their formulas, where
+    the mixture subtracts log Z from each energy."""
     a, b = gaussian_model(0.3, 0.2), gaussian_model(-0.4, 0.5)
     walk = a.walk
     x = np.random.default_rng(0).normal(size=[5, 4, 4, 1])

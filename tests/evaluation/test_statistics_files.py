@@ -70,7 +70,7 @@ def test_a_run_does_not_write_over_the_statistics_that_it_is_scored_against(
 
 
 def test_colour_statistics_are_not_for_grey_images(capsys, tmp_path, held_out):
-    """And a directory is no file to write."""
+    """Evaluation refuses colour statistics for grey images. --mode=stats writes to no directory."""
     keras.Sequential([keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D()]).save(
         tmp_path / 'own.keras'
     )

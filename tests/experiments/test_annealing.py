@@ -53,7 +53,8 @@ def test_effort_brings_the_bounds_together():
 
 
 def test_pilot_finds_steps_that_fit_each_density():
-    """In proportion to the width, a quarter of a period in all or shorter; proposals are accepted."""
+    """The six leapfrog steps of a trajectory make a quarter of a period at each width, and chains accept over
+    85 % of proposals."""
     widths = np.geomspace(2, 0.02, 301)
     density_of, _ = gaussians(widths)
     y = 2 * noise.normal(SEED, [32, 8, 8, 1])

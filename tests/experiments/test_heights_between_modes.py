@@ -187,7 +187,8 @@ def test_slopes_alone_miss_the_height_between_two_scales():
 @pytest.mark.slow
 @pytest.mark.parametrize('loss', [dict(time_score=0.02), dict(recovery_nce=0.01)], ids=name_of)
 def test_losses_of_heights_find_the_height_between_two_scales(loss):
-    """Also without a constant found after training."""
+    """With a loss of heights, the errors of log p at the two scales differ by less than 150 nats, even
+    without a constant found after training."""
     model, heights = of_two_scales(**loss)
     for log_z in (heights['bennett'].log_z[0], heights['integration'].log_z[0], 0.0):
         narrow, broad = errors_of(model, log_z)

@@ -155,7 +155,7 @@ def test_distances_are_from_real_images_with_the_noise_of_the_level(whole):
 
 @pytest.mark.slow
 def test_chains_that_go_on_end_as_others(capsys, whole, copy):
-    """In two commands, the first one within the burn-in; a third one finds all done."""
+    """Two commands, the first ending within the burn-in, make the chains of one; a third finds all done."""
     for steps in (4, 31):
         code, out, err = call(capsys, *CHAINS, f'--workdir={copy}', f'--chain_steps={steps}')
         assert code == 0, err
@@ -168,7 +168,7 @@ def test_chains_that_go_on_end_as_others(capsys, whole, copy):
 
 @pytest.mark.slow
 def test_a_signal_costs_at_most_a_chunk(capsys, whole, copy):
-    """And the chains of another process have the same bits."""
+    """After a signal ends a process, another continues its chains with the bits of uninterrupted ones."""
     command = ['run.py', *CHAINS, f'--workdir={copy}', '--chain_steps=1000000']
     with forks.start(command, os.devnull, os.devnull) as process:
         while not list((copy / 'long_run').glob('*/level000/state-*.npz')):

@@ -17,8 +17,8 @@ OPTIONS = partition.Options(num_chains=32, num_leapfrog=5, at_once=32, seed=1)
 
 
 def log_z(schedule):
-    """Of exp F(y, 0) of `exact_density`, over the whole space: the wall, many deviations away, does not
-    count."""
+    """Returns log Z of exp F(y, 0) of `exact_density` over the whole space: the wall, many deviations away,
+    does not count."""
     variance = schedule.m[0] ** 2 * (schedule.A[0] ** 2 * VARIANCE + schedule.S[0] ** 2)
     return SIZE / 2 * np.log(2 * np.pi * variance)
 

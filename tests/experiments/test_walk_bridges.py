@@ -113,7 +113,7 @@ def test_the_bounds_hold_where_steps_are_coarse(tmp_path):
 
 
 def test_beyond_black_and_white_are_the_tails_of_the_noise(tmp_path):
-    """Of a broad Gaussian, Z_0 is the mass up to the tails, and theirs."""
+    """Z_0 of a broad Gaussian includes the mass of the tails, and both bounds enclose it."""
     low, high = sides_of(0.45, 120, tmp_path)
     truth = TRUTH + 64 * log_mass(0.45)
     assert truth < TRUTH - 1.5

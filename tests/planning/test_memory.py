@@ -67,8 +67,7 @@ def two_layers(y, act):
 
 @pytest.mark.parametrize('act', [tf.nn.leaky_relu, tf.nn.silu])
 def test_peak_of_two_layers(act):
-    """In the gradient of the first kernel: y, h with its sign, and the gradient in h; the two ends, 4
-    channels, are gone by then."""
+    """The peak holds y (4 channels), h (8) and the gradient in h (8), but not z and its gradient (4 each)."""
     pixels = 10 * 10
     assert memory.peak(lambda y: two_layers(y, act), (10, 10, 4)) == pytest.approx(
         4 * pixels * (4 + 8 + 8), rel=0.01

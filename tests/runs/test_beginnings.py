@@ -14,7 +14,7 @@ from drl_tf.runs import beginnings
     ('official.json', {'checkpoint': '/elsewhere/ckpt-1'}, True),
 ])  # fmt: skip
 def test_whether_a_network_was_imported(tmp_path, file, record, expected):
-    """Also if it was the start of the start."""
+    """A run that began with a model of an imported network counts as imported too."""
     if file:
         (tmp_path / file).write_text(json.dumps(record))
     assert beginnings.imported(beginnings.beginning(str(tmp_path))) == expected

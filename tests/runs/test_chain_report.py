@@ -34,7 +34,7 @@ def described(directory):
 
 
 def test_sampling_reports_steps_acceptance_and_displacement(capsys, run):
-    """In the log and in samples.json, as means over the images; the name of the set says how it was drawn."""
+    """The log and samples.json report means over the images; the set's name says how it was drawn."""
     code, out, err = call(capsys, '--mode=sample', f'--workdir={run}', *CHAINS)
     assert code == 0, err
     directory = pathlib.Path(out.split()[-1])

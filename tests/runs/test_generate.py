@@ -42,7 +42,7 @@ def test_single_images_are_those_of_the_set(sample, tiny_run, tmp_path):
 
 
 def test_a_repeated_call_loads_no_model(sample, tmp_path, monkeypatch):
-    """And another seed, a removed grid, or images that are missing are drawn."""
+    """A repeated call loads no model. Another seed, a missing grid and a missing image make it draw."""
     options = [f'--output_dir={tmp_path}/out', '--save_images']
     first = sample(*options)
     loaded = []

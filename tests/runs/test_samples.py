@@ -193,7 +193,7 @@ def test_a_damaged_shard_is_named_and_drawn_again(model, whole, copy, caplog, da
     ('weights_sha256', dict(scale=2)),
 ])  # fmt: skip
 def test_samples_of_other_settings_are_put_aside(model, whole, copy, caplog, name, change):
-    """And not lost: the first settings go on where they are then."""
+    """A set with other settings takes the place of the former one, which moves aside unchanged."""
     former, kernel = model.config, model.ema_network.conv_in.kernel
     if scale := change.pop('scale', None):
         kernel.assign(kernel * scale)

@@ -119,7 +119,8 @@ OF_A_RUN = ('Command:', 'batches of', 'seed 0', 'Time in training', 'step 9 of')
 
 @pytest.mark.usefixtures('quick')
 def test_a_card_of_what_was_fitted_says_no_more_than_is_known(tmp_path):
-    """Nor would that of its export again; the configuration stays that of the run."""
+    """The card tells of the steps of `fit` and omits the command, seed and time of the run. The export keeps
+    the number of these steps, for cards of further exports, and the configuration of the run."""
     workdir = golden.DIRECTORY / 't6'
     model = drl_tf.EnergyModel.from_preset(workdir)
     model.fit(np.zeros([10, 8, 8, 1], np.uint8), batch_size=2, learning_rate=1e-5, verbose=0)
@@ -171,7 +172,7 @@ def test_a_card_of_what_was_trained_after_an_import_tells_the_steps_apart(capsys
 
 @pytest.mark.usefixtures('quick')
 def test_a_card_names_the_model_that_training_began_with(capsys, workdir):
-    """That of an export of the export too."""
+    """The card names the model that training began with, and the export keeps its record for later cards."""
     start = {'init_from': 'slopes', 'weights': 'ema', 'step': 9000, 'dataset': 'mnist', 'recipe': 'cdrl'}
     start['imported'] = True
     (workdir / 'start.json').write_text(json.dumps(start))

@@ -85,7 +85,7 @@ def request_data():
 
 @pytest.fixture(scope='module')
 def answers(exported, request_data, tmp_path_factory):
-    """Those of a process that has no drl_tf, {'<loader>/<signature>_<output>': array}."""
+    """Returns the answers of a process without drl_tf, {'<loader>/<signature>_<output>': array}."""
     directory = tmp_path_factory.mktemp('answers')
     np.savez(directory / 'in.npz', **request_data)
     done = run('-I', '-c', LOAD, exported, directory / 'in.npz', directory / 'out.npz')

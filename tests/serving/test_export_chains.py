@@ -18,7 +18,8 @@ from drl_tf.serving import export
 
 @pytest.mark.slow
 def test_served_and_loaded_models_run_the_chains_of_the_export(tmp_path, monkeypatch):
-    """Of fewer levels than the model was trained with; `denoise` goes through all of those."""
+    """Served and loaded models sample through the two levels of the export; `denoise` goes through all three
+    of the training."""
     export_only(monkeypatch, 'sample', 'denoise')
     config = PRECONDITIONED.replace(
         precision='float32', num_levels=3, mcmc_steps=(2,), data_mean=(0.0,), data_std=0.5,

@@ -143,7 +143,8 @@ def test_a_preset_is_replaced_whole_or_not_at_all(model, preset, tmp_path, monke
 
 
 def test_a_keras_file_is_a_preset_too(model, tmp_path):
-    """In another precision and without weights, as from a directory; damage and other models are refused."""
+    """`from_preset` loads a .keras file, also without weights and in another precision. It refuses damaged
+    files and other models."""
     path = tmp_path / 'm.keras'
     model.save(path)
     again = drl_tf.EnergyModel.from_preset(path)

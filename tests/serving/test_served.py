@@ -147,7 +147,7 @@ def test_malformed_requests_over_grpc(served):
 
 
 def test_the_printed_commands_work_as_printed(shipped, tmp_path):
-    """In order, in one directory, but for the ports."""
+    """The commands of docs/serving.md run in order in one directory; only the ports differ."""
     (tmp_path / 'docs').symlink_to(DOCS)
     served, commands = shipped, printed_commands('python docs/serving/client.py', 'curl')
     assert len(commands) >= 7

@@ -60,7 +60,7 @@ def model(small_export):
 
 @pytest.fixture(scope='module')
 def version(small_export):
-    """In this process, without its warm-up requests, which are answered in the other one."""
+    """Loads the export in this process, without the warm-up requests, which the clean process answers."""
     return model_server_models.Version(small_export, warm_up=False)
 
 

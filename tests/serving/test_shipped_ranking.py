@@ -40,7 +40,8 @@ def by_density(model, digits, others):
 
 
 def test_digits_are_denser_than_other_images(by_density):
-    """But for letters, and a black image, which is denser than any digit; a blurred digit is nearly one."""
+    """Digits outrank other images with an AUROC of at least 0.98, blurred digits with at least 0.95, letters
+    with more than 0.5. A black image is denser than any digit."""
     found = dict(by_density)
     assert found.pop('black') == 0 and found.pop('letters') > 0.5 and found.pop('blurred') >= 0.95
     assert min(found.values()) >= 0.98, found

@@ -44,7 +44,7 @@ def test_the_command_line_samples_and_scores_it(run, capsys):
 
 @pytest.mark.slow
 def test_every_corrector_stays_at_the_images_of_the_class(run, capsys):
-    """In a sweep: all samples are of the class that was asked for, as training images are."""
+    """All samples of a sweep over correctors have the class that was asked for."""
     varied = ['--sweep_levels=2', '--sweep_mcmc_steps=2', '--sweep_correctors=langevin,mala,hmc']
     words = ['--mode=sweep_chains', '--num_samples=20', '--num_real=100', '--precision=float32']
     code, _, err = call(capsys, f'--workdir={run}', *words, *varied)

@@ -57,7 +57,8 @@ def test_each_kind_has_shape_classes_and_held_out_pictures(tmp_path, kind):
 
 @KINDS
 def test_each_kind_has_its_own_order_by_seed_and_epoch(tmp_path, kind):
-    """In each epoch each picture once, in another order; from any step on; each with its class."""
+    """Each epoch shows every picture once with its class, in another order. The order is the same from any
+    first step and for any split of the batch into rows."""
     data = of(own_data.write(kind, tmp_path))
     trained = set(levels(pipeline.load_images(data, 'train')))
     numbers, labels = drawn(data, 23)
@@ -149,7 +150,7 @@ def test_each_kind_is_prepared_as_records_that_hold_the_same(tmp_path, capsys, k
 
 
 def test_a_run_refuses_data_with_other_classes(tmp_path, capsys):
-    """Also when the run resumes; samples need no data."""
+    """A resumed run refuses data with other classes; sampling needs no data."""
     command = [*OPTIONS, *own_data.write('folder', tmp_path), f'--workdir={tmp_path}/w', '--train_steps=2']
     assert call(capsys, *command)[0] == 0
     extra = tmp_path / 'pictures' / 'cat' / 'a.png'

@@ -56,7 +56,7 @@ def test_the_images_are_measured_once_and_kept(run):
 
 
 def test_a_model_has_the_mean_and_deviation_of_its_training(run):
-    """Also where it is loaded by a configuration from before they were measured."""
+    """A loaded model has the mean and deviation of its training even if the given configuration has none."""
     workdir, _ = run
     before = config.load(workdir).replace(data_mean=(), data_std=0.0)
     network = checkpoint.load_model(str(workdir), before)[0].network

@@ -36,7 +36,7 @@ def test_one_where_all_images_look_alike():
 @pytest.mark.parametrize('certainty', [50.0, 1e4, 1e30])
 @pytest.mark.parametrize('unused', [0, 3])
 def test_as_many_as_the_classes_where_each_is_as_certain_as_the_others(certainty, unused):
-    """Also where the probability of a class that no image has is 0 in float64."""
+    """Equally certain images of six classes score 6, even if an unused class has probability 0 in float64."""
     logits = np.pad(np.tile(np.eye(6), [20, 1]), [(0, 0), (0, unused)]) * certainty
     np.testing.assert_allclose(classifier_score(logits, splits=1), (6, 0), rtol=1e-12)
 

@@ -28,8 +28,8 @@ def noisy(images, deviation):
 
 @pytest.fixture(scope='module')
 def scores():
-    """Of a half of the real digits (no change), and of what is made of it, against the other half: {what:
-    {score: value}}."""
+    """Returns the scores of real digits, unchanged or changed as `what` says, against other real digits:
+    {what: {score: value}}."""
     images, labels = digits.load('train')
     order = np.random.default_rng(0).permutation(len(images))
     images, labels = images[order], labels[order]

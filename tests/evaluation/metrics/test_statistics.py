@@ -145,7 +145,8 @@ def test_a_pass_that_was_interrupted_goes_on(tmp_path, images, counting):
 
 
 def test_a_pass_begins_anew_for_other_images(tmp_path, images, counting):
-    """And where the file of its part is damaged."""
+    """A pass begins anew for a set of another name, for changed images after one refusal, and where the file
+    of its part is damaged."""
     (extractor, seen), batches, part = counting, np.split(images, 10), tmp_path / 'part.npz'
 
     def summarised(batches, name, count):

@@ -29,7 +29,7 @@ def test_operations_are_told_apart():
 
 
 def test_each_convolution_is_seen_once_a_step(tmp_path, capsys):
-    """And none in the update, which has the fewer operations of the other kinds."""
+    """The profile counts each convolution once a step and none in the update, which has fewer operations."""
     words = ['profile', '--rounds=2', '--precisions=float32', f'--preset={PRESET}']
     assert bench.main([*words, f'--directory={tmp_path}']) == 0
     assert '| number of convolutions | ' in capsys.readouterr().out
