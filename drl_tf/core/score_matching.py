@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +20,24 @@ _LOSSES_OF_HEIGHTS = ('time_score', 'level_classification', 'recovery_nce', 'rec
 # Step between two neighbouring levels, in log-SNR, times sqrt(D). If the data have few dimensions, the two
 # classes of level classification are about _STEP / sqrt(2) standard deviations apart.
 _STEP = 3.5
+
+
+class _StepDown(NamedTuple):
+    """A step from x_{t+1} to x_t, one noise level down.
+
+    Attributes:
+      pair: both levels.
+      exists: whether there is a level below that of x_{t+1}, bool [B].
+      x: x_{t+1}, float32 [B, H, W, C].
+      log_prob: log p(x_{t+1}), float32 [B].
+      proposal: mean and variance of the proposal r(x_t | x_{t+1}).
+    """
+
+    pair: LevelPair
+    exists: tf.Tensor
+    x: tf.Tensor
+    log_prob: tf.Tensor
+    proposal: tuple[tf.Tensor, tf.Tensor]
 
 
 class ScoreMatching(RecoveryLikelihood):
@@ -178,13 +197,11 @@ class ScoreMatching(RecoveryLikelihood):
           x: noisy images, float32 [B, H, W, C].
           batch: the clean images, and the levels of `x`.
         """
-        below, exists = self._below(batch)
-        pair = LevelPair(below, batch.angle)
-        real = level_pairs.draw(*pair.posterior(batch.images, x), batch.noise(noise.RECOVERY, 0))
-        proposal = pair.proposal(tf.stop_gradient(score), x)
-        proposed = level_pairs.draw(*proposal, batch.noise(noise.RECOVERY, 1))
-        ratios = self._log_ratios(pair, (real, proposed), x, log_prob, proposal, batch)
-        return tf.where(exists, objectives.recovery_nce(*ratios), 0.0)
+        step = self._step_down(x, log_prob, score, batch)
+        real = level_pairs.draw(*step.pair.posterior(batch.images, x), batch.noise(noise.RECOVERY, 0))
+        proposed = level_pairs.draw(*step.proposal, batch.noise(noise.RECOVERY, 1))
+        ratios = self._log_ratios(step, (real, proposed), batch)
+        return tf.where(step.exists, objectives.recovery_nce(*ratios), 0.0)
 
     def _compare_off_data(self, batch: Batch) -> tf.Tensor:
         """Returns the loss of log p at two neighbouring levels on images unlike the data, float32 [B]."""
@@ -192,39 +209,33 @@ class ScoreMatching(RecoveryLikelihood):
         x = tf.cos(angle) * batch.off_data() + tf.sin(angle) * batch.noise(noise.OFF_DATA, 4)
         dropout = self.dropout_of(batch.seed, batch.first)
         log_prob, score, _ = self._derivatives(x, batch.angle, batch.labels, dropout)
+        step = self._step_down(x, log_prob, score, batch)
+        proposed = level_pairs.draw(*step.proposal, batch.noise(noise.OFF_DATA, 5))
+        (ratio,) = self._log_ratios(step, (proposed,), batch)
+        return tf.where(step.exists, objectives.recovery_off_data(ratio), 0.0)
+
+    def _step_down(self, x: tf.Tensor, log_prob: tf.Tensor, score: tf.Tensor, batch: Batch) -> _StepDown:
+        """Returns the step from x = x_{t+1}, whose log density and score are given, to the level t below."""
         below, exists = self._below(batch)
         pair = LevelPair(below, batch.angle)
-        proposal = pair.proposal(tf.stop_gradient(score), x)
-        proposed = level_pairs.draw(*proposal, batch.noise(noise.OFF_DATA, 5))
-        (ratio,) = self._log_ratios(pair, (proposed,), x, log_prob, proposal, batch)
-        return tf.where(exists, objectives.recovery_off_data(ratio), 0.0)
+        return _StepDown(pair, exists, x, log_prob, pair.proposal(tf.stop_gradient(score), x))
 
-    def _log_ratios(
-        self,
-        pair: LevelPair,
-        draws: Sequence[tf.Tensor],
-        x: tf.Tensor,
-        log_prob: tf.Tensor,
-        proposal: tuple[tf.Tensor, tf.Tensor],
-        batch: Batch,
-    ) -> list[tf.Tensor]:
+    def _log_ratios(self, step: _StepDown, draws: Sequence[tf.Tensor], batch: Batch) -> list[tf.Tensor]:
         """Returns the log ratio of `objectives.recovery_nce`, float32 [B], for each of several draws of x_t.
 
         Args:
-          pair: the level t and the level of `x` above it.
-          draws: draws of x_t, each like `x`.
-          x: x_{t+1}, float32 [B, H, W, C].
-          log_prob: log p(x_{t+1}), float32 [B].
-          proposal: mean and variance of r(x_t | x_{t+1}).
+          step: the step from x_{t+1} to x_t.
+          draws: draws of x_t, float32 [B, H, W, C] each.
           batch: the labels of the images.
         """
         count = len(draws)
         labels = None if batch.labels is None else tf.tile(batch.labels, [count])
-        prepared = self.network.prepare(preconditioning.time_of(tf.tile(pair.angle, [count])), labels)
+        prepared = self.network.prepare(preconditioning.time_of(tf.tile(step.pair.angle, [count])), labels)
         dropout = self.dropout_of(batch.seed, *[batch.first] * count)
         found = tf.split(self.network(tf.concat(draws, axis=0), prepared, dropout=dropout), count)
         return [
-            F - log_prob + pair.log_ratio(drawn, x, *proposal) for F, drawn in zip(found, draws, strict=True)
+            F - step.log_prob + step.pair.log_ratio(drawn, step.x, *step.proposal)
+            for F, drawn in zip(found, draws, strict=True)
         ]
 
     def _below(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:

@@ -1,4 +1,7 @@
-"""The table of which mode reads which option, held against what the modes access while they run."""
+"""The table of which mode reads which option, held against what the modes access while they run.
+
+Left out are options of which a mode cannot differ from its run, and those in BEFORE, NO_MATTER and NOT_SEEN.
+"""
 
 import contextlib
 import dataclasses
