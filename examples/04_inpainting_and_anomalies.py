@@ -104,8 +104,8 @@ show([np.where(holes, 64, images[:10]), repaired, images[:10]], ['seen', 'repair
 # %% [markdown]
 # ## Log densities
 #
-# `log_prob` is log p in nats. A black image is denser than any of these digits, though it is none.
-# The inverted digits are far to the left of this picture.
+# `log_prob` is log p in nats. The inverted digits are far to the left of this picture.
+# The letters overlap with the digits: both are light strokes on black.
 
 # %%
 others = {
@@ -130,9 +130,9 @@ plt.show()
 # %% [markdown]
 # ## Typicality
 #
-# So a high log density is not enough.
-# `typicality` is the distance from the mean over training images, in standard deviations.
-# A black image is far from typical.
+# An image may also be too dense to be one of the data.
+# So `typicality` is the distance of log p from its mean over training images, on either side,
+# in standard deviations.
 
 # %%
 for name, values in {'held out': images, **others}.items():

@@ -1,6 +1,8 @@
 """`drl_tf.EnergyModel`: images and energies are those of the command line and of the
 SavedModel."""
 
+import shutil
+
 import keras
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from helpers.tiny import ROOT, call
 from helpers.tiny import run as run_python
 
 import drl_tf
-from drl_tf.base import pixels
+from drl_tf.base import pixels, seal
 from drl_tf.config import config as configuration
 from drl_tf.core import noise
 from drl_tf.core.guidance import guided
@@ -172,18 +174,27 @@ def test_a_shipped_model_gives_the_images_of_the_command_line(capsys, tmp_path):
     """Exports are float32, whatever they were trained in, also where their workdir is used again, unless a
     command asks otherwise."""
 
+    model = tmp_path / 'digits' / '1'
+    shutil.copytree(exported.find('digits'), model)
+    config = (model / 'config.json').read_text()
+    (model / 'config.json').write_text(config.replace('"precision": "float32"', '"precision": "bfloat16"'))
+    (model / seal.MANIFEST).unlink()
+    seal.seal(model)
+
     def drawn(*arguments):
-        code, out, err = call(capsys, '--mode=sample', f'--workdir={tmp_path}', '--num_samples=4', *arguments)
+        code, out, err = call(
+            capsys, '--mode=sample', f'--workdir={tmp_path}/w', '--num_samples=4', *arguments
+        )
         assert code == 0, err
         return np.concatenate(list(samples.read(out.split()[-1], (16, 16, 1)))).astype(int), out
 
-    assert configuration.load(exported.find('digits')).training.precision == 'bfloat16'
+    assert configuration.load(str(model)).training.precision == 'bfloat16'
     images = drl_tf.EnergyModel.from_preset('digits').generate(4)
-    for arguments in (['--model=digits'], []):
+    for arguments in ([f'--model={model}'], []):
         found, out = drawn(*arguments)
         assert np.abs(images - found).max() <= 1 and 'precision: float32' in out
-    assert configuration.load(str(tmp_path)).training.precision == 'float32'
-    assert 'precision: bfloat16' in drawn('--model=digits', '--precision=bfloat16')[1]
+    assert configuration.load(f'{tmp_path}/w').training.precision == 'float32'
+    assert 'precision: bfloat16' in drawn(f'--model={model}', '--precision=bfloat16')[1]
 
 
 @pytest.mark.slow

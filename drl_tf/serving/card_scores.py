@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from drl_tf.config import chains
 from drl_tf.config.config import Sampling
 
 _TITLES = {
@@ -34,7 +35,7 @@ def _scores(evaluations: Sequence[Mapping[str, Any]]) -> list[str]:
     """Returns the lines of one table per evaluation."""
     if not evaluations:
         return ['None: this step was not evaluated before it was exported.']
-    settings = {field.name for field in dataclasses.fields(Sampling)}
+    settings = {*chains.FREE_LEVELS, *(field.name for field in dataclasses.fields(Sampling))}
     lines = []
     for result in evaluations:
         of = f'features of {result.get("extractor")} ({result.get("extractor_hash")})'

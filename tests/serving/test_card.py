@@ -29,7 +29,7 @@ def workdir(tmp_path):
 
 
 RESULT = {
-    'step': 4, 'weights': 'ema', 'seed': 0, 'guidance': 0.25,
+    'step': 4, 'weights': 'ema', 'seed': 0, 'guidance': 0.25, 'sigma_min': 0.01,
     'frechet_distance_digits_classifier': 81.23456, 'floor': 0.5,
     'num_samples': 2048, 'extractor': 'digits_classifier', 'extractor_hash': 'abc123',
     'warning': 'few images',
@@ -101,7 +101,7 @@ def test_a_card_holds_all_that_it_should(capsys, workdir, tmp_path):
         '11,993 (initializer)',
     ):  # fmt: skip
         assert words in text, words
-    assert 'guidance' not in text
+    assert 'guidance' not in text and 'sigma_min' not in text
 
 
 def test_without_evaluations_the_card_says_so(small_export):

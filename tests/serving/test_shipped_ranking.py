@@ -40,17 +40,24 @@ def by_density(model, digits, others):
 
 
 def test_digits_are_denser_than_other_images(by_density):
-    """Digits outrank other images with an AUROC of at least 0.98, blurred digits with at least 0.95, letters
-    with more than 0.5. A black image is denser than any digit."""
+    """Digits outrank other images with an AUROC of at least 0.98, letters with more than 0.7."""
     found = dict(by_density)
-    assert found.pop('black') == 0 and found.pop('letters') > 0.5 and found.pop('blurred') >= 0.95
+    assert found.pop('letters') > 0.7
     assert min(found.values()) >= 0.98, found
 
 
-def test_typicality_finds_what_is_too_likely(model, digits, others):
+def test_typicality_finds_other_images(model, digits, others):
+    """An image counts as another one from three deviations on, as in the app."""
     found = by(lambda images: -model.typicality(images), digits, others)
-    assert np.median(model.typicality(digits)) < 2
-    assert min(found[name] for name in ('black', 'white', 'uniform', 'noisy', 'inverted', 'shuffled')) >= 0.98
+    assert found.pop('letters') > 0.6
+    assert min(found.values()) >= 0.98, found
+    assert np.mean(model.typicality(digits) > 3) < 0.02
+    assert np.all(model.typicality(others['black'][:1]) > 3)
+
+
+def test_the_heights_are_taught(model):
+    """log Z of each noise level is near 0; at the lowest, slopes alone leave thousands of nats."""
+    assert np.all(np.abs(model.heights['log_z']) < 30)
 
 
 def test_the_card_has_these_figures(by_density):
