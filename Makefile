@@ -1,8 +1,8 @@
 PYTHON ?= python3.11
 BIN = .venv/bin
 DEMO = runs/demo
-# Two test processes; `make test XDIST='-p no:xdist'` has one.
-XDIST ?= -n 2 --dist=loadfile --no-loadscope-reorder
+# Three test processes, since on two cores each one waits for others a third of the time; `make test XDIST='-p no:xdist'` has one.
+XDIST ?= -n 3 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: demo app test test-slow lint docs examples notebooks clean
 
