@@ -1,7 +1,7 @@
 PYTHON ?= python3.11
 BIN = .venv/bin
 DEMO = runs/demo
-# Three test processes, since on two cores each one waits for others a third of the time; `make test XDIST='-p no:xdist'` has one.
+# Three test processes on two cores, because each process waits a third of the time. One process: `make test XDIST='-p no:xdist'`.
 XDIST ?= -n 3 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: demo app test test-slow lint docs examples notebooks clean

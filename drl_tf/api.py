@@ -151,7 +151,7 @@ class EnergyModel(Editing, Detecting, KerasMethods):
         Examples:
           >>> drl_tf.EnergyModel.from_preset('digits').save_to_preset('mine')
           >>> drl_tf.EnergyModel.from_preset('mine').step
-          16000
+          18000
         """
         directory = arguments.path('directory', directory)
         config = self._trained_config().portable()
@@ -184,7 +184,7 @@ class EnergyModel(Editing, Detecting, KerasMethods):
         Examples:
           >>> model = drl_tf.EnergyModel.from_preset('digits')
           >>> drl_tf.EnergyModel.from_config(model.get_config()).step
-          16000
+          18000
         """
         return cls(build_model(Config.from_config(config['options'])), config['step'], config['beginning'])
 
@@ -232,7 +232,7 @@ class EnergyModel(Editing, Detecting, KerasMethods):
           >>> model = drl_tf.EnergyModel.from_preset('digits')
           >>> history = model.fit(model.generate(32), np.arange(32) % 10, batch_size=16, verbose=0)
           >>> model.step
-          16002
+          18002
         """
         data = given_data.given(self._checked, images, labels)
         batch_size = self._fitting.batch_size(batch_size, data)

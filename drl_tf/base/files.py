@@ -160,7 +160,7 @@ def read_sound_json(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def digest(text: str) -> str:
     """Returns six hexadecimal digits of the SHA-256 of a text, for use in a file name."""
-    return hashlib.sha256(text.encode()).hexdigest()[:6]
+    return hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:6]
 
 
 @contextlib.contextmanager

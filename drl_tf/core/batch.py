@@ -15,8 +15,8 @@ class Batch:
 
     Attributes:
       images: clean images, float32 [B, H, W, C] in [-1, 1].
-      level: index t of each image's noise level, 0 to T - 1, int32 [B]. With continuous noise levels, t is
-        the index of the level nearest to `angle`.
+      level: index t of each image's noise level, 0 to T - 1, or 0 to T for score matching, int32 [B]. With
+        continuous noise levels, t is the index of the level nearest to `angle`.
       labels: class + 1 of each image, or 0 for no class, int32 [B]; None if the model has no classes.
       seed: random seed of the training step, int32 [2].
       first: index of `images[0]` in the batch of all replicas together.

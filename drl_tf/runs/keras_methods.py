@@ -64,7 +64,7 @@ class KerasMethods(keras.Model):
           >>> model = drl_tf.EnergyModel.from_preset('digits')
           >>> model.save('digits.keras')
           >>> keras.saving.load_model('digits.keras').step
-          16000
+          18000
         """
         path = arguments.path('filepath', filepath)
         if not path.endswith(KERAS_FILE):

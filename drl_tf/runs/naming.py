@@ -42,7 +42,7 @@ def file_stem(config: Config, workdir: str, request: SampleRequest) -> str:
 
 def short(name: str) -> str:
     """Cuts a name of more than 150 bytes, and appends a hash of the whole name."""
-    encoded = name.encode()
+    encoded = name.encode(errors='surrogateescape')
     if len(encoded) <= _LONGEST:
         return name
     return f'{encoded[:_LONGEST].decode(errors="ignore")}-{digest(name)}'

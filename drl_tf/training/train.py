@@ -70,7 +70,8 @@ def train(
     Example:
       train(config, 'runs/digits')
     """
-    combinations.check_batch_size(config, devices.strategy().num_replicas_in_sync)
+    if config.network.energy != 'exact':
+        combinations.check_batch_size(config, devices.strategy().num_replicas_in_sync)
     if restart and init_from:
         resume.check_start(config, init_from)
     prepare_images(config)
