@@ -27,12 +27,12 @@ def plain():
 
 
 @pytest.mark.parametrize(('method', 'arguments', 'words'), [
-    ('generate', {'num': 0}, 'num=0 must be a whole number from 1'),
-    ('generate', {'num': 2.5}, 'num=2.5'),
+    ('generate', {'num_samples': 0}, 'num_samples=0 must be a whole number from 1'),
+    ('generate', {'num_samples': 2.5}, 'num_samples=2.5'),
     ('generate', {'seed': -1}, 'seed=-1'),
     ('generate', {'num': 2, 'labels': [1, 2, 3]}, 'one for each of the 2'),
     ('generate', {'labels': 10}, 'from -1 to 9'),
-    ('generate', {'num': True}, 'num=True'),
+    ('generate', {'num_samples': True}, 'num_samples=True'),
     ('generate', {'seed': 'x'}, 'seed=x'),
     ('generate', {'num': 2, 'first': 2**31 - 1},
         'first=2147483647 must be a whole number from 0 to 2147483645'),

@@ -47,7 +47,7 @@ class Generating(Scoring):
 
     def generate(
         self,
-        num: int = 16,
+        num_samples: int = 16,
         labels: ArrayLike | None = None,
         guidance: float | None = None,
         seed: int = 0,
@@ -58,7 +58,7 @@ class Generating(Scoring):
         """Draws images.
 
         Args:
-          num: n, the number of images, at least 1.
+          num_samples: n, the number of images, at least 1.
           labels: class number from 0, one for all images, or one per image ([n]); -1 means no class. None:
             the images take all classes in turn.
           guidance: weight w, -1 to 20, of classifier-free guidance, which replaces the log density F(class)
@@ -85,7 +85,7 @@ class Generating(Scoring):
           >>> model.generate(2, labels=3, guidance=0.5).shape
           (2, 16, 16, 1)
         """
-        n = arguments.number('num', num, 1, _MOST_IMAGES)
+        n = arguments.number('num_samples', num_samples, 1, _MOST_IMAGES)
         seed = self._checked.seed(seed)
         size = min(n, self.config.sampling.sample_batch_size)
         first = arguments.number('first', first, 0, arguments.LARGEST - -(-n // size) * size)
@@ -116,7 +116,7 @@ class Generating(Scoring):
         guidance: float | None = None,
         first: int = 0,
     ) -> np.ndarray:
-        """Deprecated: use `generate`, whose arguments come in another order (`num_samples` is `num`)."""
+        """Deprecated: use `generate`, whose arguments come in another order."""
         deprecated('EnergyModel.sample', 'EnergyModel.generate')
         return self.generate(num_samples, labels, guidance, seed, first=first)
 
