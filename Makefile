@@ -1,8 +1,8 @@
 PYTHON ?= python3.11
 BIN = .venv/bin
 DEMO = runs/demo
-# Three test processes on two cores, because each process waits a third of the time. One process: `make test XDIST='-p no:xdist'`.
-XDIST ?= -n 3 --dist=loadfile --no-loadscope-reorder
+# Two test processes; `make test XDIST='-p no:xdist'` has one. A third one on two cores made the tests slower.
+XDIST ?= -n 2 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: demo app test test-slow lint docs examples notebooks clean
 
