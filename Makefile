@@ -1,7 +1,7 @@
 PYTHON ?= python3.11
 BIN = .venv/bin
 DEMO = runs/demo
-# Two test processes; `make test XDIST='-p no:xdist'` has one. A third one on two cores made the tests slower.
+# Two test processes (on two cores three are slower); `make test XDIST='-p no:xdist'` has one.
 XDIST ?= -n 2 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: demo app test test-slow lint docs examples notebooks clean
