@@ -116,8 +116,8 @@ def test_examples_of_the_python_interface_run(monkeypatch, tmp_path):
     """The examples of five modules run; those that change no model load it once."""
     modules = {
         'api': 10,
-        'runs.generating': 3,
         'runs.keras_methods': 4,
+        'runs.generating': 3,
         'runs.scoring': 6,
         'editing.methods': 8,
     }
