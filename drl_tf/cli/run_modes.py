@@ -7,7 +7,7 @@ from typing import Any
 from drl_tf.cli import checks
 from drl_tf.cli.command_options import MODES, Command, reads_export
 from drl_tf.cli.modes import FUNCTIONS, OF_CHIEF
-from drl_tf.config import chains, tuned
+from drl_tf.config import chains, objectives, tuned
 from drl_tf.config import config as configuration
 from drl_tf.config.config import Config
 from drl_tf.core.correctors import ADJUSTED
@@ -81,15 +81,9 @@ def as_trained(config: Config, workdir: str) -> Config:
 
 
 def _is_exact(mode: str, config: Config) -> bool:
-    """Returns whether a mode computes in float32 whatever --precision says.
-
-    MALA, HMC and the losses of recovery compare log densities, which bfloat16 changes by several nats at low
-    noise.
-    """
+    """Returns whether a mode computes in float32 whatever --precision says: it compares log densities."""
     if mode == 'train':
-        options = config.training
-        compared = max(options.recovery_nce, options.recovery_off_data) > 0
-        return compared or config.negatives in ADJUSTED
+        return objectives.compares_densities(config)
     return mode in FLOAT32 or (mode in _DRAWING and config.corrector in ADJUSTED)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from drl_tf.config.model_options import Diffusion
     from drl_tf.config.training_options import Training
 
-_ADJUSTED = ('mala', 'hmc')
+ADJUSTED = ('mala', 'hmc')
 # Options of a model with energies at all noise levels that decide which of them sampling visits.
 FREE_LEVELS = ('num_levels', 'sigma_min', 'sigma_max')
 
@@ -58,7 +58,7 @@ def has_units(config: Config) -> bool:
     True for the correctors 'mala' and 'hmc', and for 'langevin' if the option `corrector_step` is set.
     Otherwise, the noise schedule sets the step sizes, as in the paper.
     """
-    return corrector_of(config) in _ADJUSTED or config.sampling.corrector_step > 0
+    return corrector_of(config) in ADJUSTED or config.sampling.corrector_step > 0
 
 
 def check(config: Config) -> None:
@@ -139,7 +139,7 @@ def check_sweep(config: Config, correctors: Sequence[str]) -> None:
             '--recipe=preconditioned'
         )
     for corrector in correctors:
-        if corrector not in ('langevin', *_ADJUSTED):
+        if corrector not in ('langevin', *ADJUSTED):
             raise UserError(f'--sweep_correctors={corrector} must be one of langevin, mala, hmc')
 
 
@@ -164,7 +164,7 @@ def _check_corrector(config: Config) -> None:
             f'--step_scale={options.step_scale:g} is for Langevin steps of the size delta_t: give '
             '--corrector_step instead'
         )
-    if corrector not in _ADJUSTED:
+    if corrector not in ADJUSTED:
         return
     if not options.noise_scale:
         raise UserError(
@@ -210,7 +210,7 @@ def _check_negatives(options: Training, corrector: str) -> None:
                 f'--{name}={value} is for recovery likelihood of --energy=preconditioned: give '
                 '--contrastive too, or drop it'
             )
-    if corrector in _ADJUSTED and not options.contrastive_step:
+    if corrector in ADJUSTED and not options.contrastive_step:
         raise UserError(
             '--contrastive_step=0 is delta_t of --b2, for --contrastive_corrector=langevin, not '
             f'{corrector}: give a step'

@@ -44,11 +44,11 @@ def score(
 ) -> dict[str, str]:
     """Scores images, and writes a table (CSV), a histogram, a contact sheet and maps of unlikely pixels.
 
-    Images are ranked by their energy at one noise level (`EnergyModel.scoring_level`); rank 1 is the
-    likeliest image. The typicality of an image is the distance of its energy from the mean over up to 1,000
-    training images, in standard deviations. An image with a typicality above 3 counts as anomalous. The
-    histogram compares the images with the test split. If the images are the test split themselves, it
-    compares them with training images.
+    The typicality of an image is the distance of its energy at one noise level (`EnergyModel.scoring_level`)
+    from the mean over up to 1,000 training images, in standard deviations. Images are ranked by it: rank 1 is
+    the most typical image. An image with a typicality above 3 counts as anomalous. The histogram compares the
+    images with the test split. If the images are the test split themselves, it compares them with training
+    images.
 
     Args:
       config: the configuration. Its option `num_real` is the largest number of images of a split.
@@ -58,8 +58,8 @@ def score(
       step: training step of the checkpoint; None: the newest.
 
     Returns:
-      Lines to print, {label: text}: the number of images and of anomalous ones, the names of the least likely
-      images, and the directory of the files.
+      Lines to print, {label: text}: the number of images and of anomalous ones, the names of the least
+      typical images, and the directory of the files.
 
     Raises:
       UserError: there are no images, an image is damaged or has another size, the dataset or the checkpoint
@@ -111,8 +111,8 @@ class _Table:
 
     @property
     def order(self) -> np.ndarray:
-        """Indices of the images from the likeliest to the least likely at the scoring level, int [n]."""
-        return np.argsort(self.scores.scoring_energy, kind='stable')
+        """Indices of the images from the most to the least typical, int [n]."""
+        return np.argsort(self.typicality, kind='stable')
 
     @property
     def typicality(self) -> np.ndarray:
@@ -163,7 +163,7 @@ def _draw(
     """Writes histogram, contact sheet and maps of the images of a table."""
     score_pictures.histogram(os.path.join(directory, 'histogram.png'), sets)
     score_pictures.sheet(
-        os.path.join(directory, 'sheet.png'), images[table.order], -np.sort(table.scores.scoring_energy)
+        os.path.join(directory, 'sheet.png'), images[table.order], -table.scores.scoring_energy[table.order]
     )
     worst = table.order[::-1][: score_pictures.ROWS]
     names = [table.names[index] for index in worst]
@@ -192,7 +192,7 @@ def _summarise(directory: str, table: _Table, plan: Plan, weights: Weights, step
     write_json(os.path.join(directory, 'summary.json'), result)
     found = {
         'images': f'{len(table.names):,}, of which {far:,} are more than {FAR:g} deviations from typical',
-        'least likely': ', '.join(worst),
+        'least typical': ', '.join(worst),
     }
     if table.scores.log_prob is None:
         found['note'] = 'log densities need --mode=likelihood --method=direct first; the CSV has energies'

@@ -46,11 +46,11 @@ def histogram(path: str, sets: Mapping[str, np.ndarray]) -> None:
 
 
 def sheet(path: str, images: np.ndarray, log_prob: np.ndarray) -> None:
-    """Draws a contact sheet, from the likeliest image to the most anomalous.
+    """Draws a contact sheet, from the most typical image to the most anomalous.
 
     Args:
       path: the PNG file.
-      images: from likely to anomalous, uint8 [n, H, W, C]. At most 100 are shown: the first, the last, and
+      images: from typical to anomalous, uint8 [n, H, W, C]. At most 100 are shown: the first, the last, and
         evenly spaced images between.
       log_prob: the log density of each of the n images, float [n]; it is printed above the image.
     """

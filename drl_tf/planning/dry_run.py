@@ -5,12 +5,11 @@ import json
 import textwrap
 
 from drl_tf.base.errors import UserError
-from drl_tf.config import combinations
+from drl_tf.config import combinations, objectives
 from drl_tf.config import config as configuration
 from drl_tf.config.config import Config
 from drl_tf.config.option_fields import text, title
 from drl_tf.core.build_model import build_model
-from drl_tf.core.correctors import ADJUSTED
 from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 from drl_tf.distributed import cluster, devices
 from drl_tf.planning import memory
@@ -39,7 +38,7 @@ def show(config: Config, asked: cluster.Devices, count: int, as_json: bool = Fal
     wanted = cluster.chosen(asked)
     count = _devices(config, asked, wanted, count)
     precision = devices.resolve_precision(config.training.precision, wanted == 'tpu')
-    if config.negatives in ADJUSTED:
+    if objectives.compares_densities(config):
         precision = 'float32'
     costs = _costs(build_model(config.replace(precision=precision)), count)
     if as_json:

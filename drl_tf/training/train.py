@@ -14,7 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 from drl_tf.base.errors import DivergenceError, UserError, one_line
-from drl_tf.config import combinations
+from drl_tf.config import combinations, objectives
 from drl_tf.config.config import Config
 from drl_tf.core.weights import Weights
 from drl_tf.distributed import devices
@@ -50,7 +50,8 @@ def train(
     writes to the workdir.
 
     Args:
-      config: the configuration.
+      config: the configuration. If a loss compares log densities, training computes in float32 whatever its
+        option `precision` says.
       workdir: directory for checkpoints, samples and logs. If it holds a run, this run is resumed.
       init_from: the directory of a trained run or of an exported model; a new run starts from its weights.
         None: random weights.
@@ -70,6 +71,8 @@ def train(
     Example:
       train(config, 'runs/digits')
     """
+    if objectives.compares_densities(config):
+        config = config.replace(precision='float32')
     if config.network.energy != 'exact':
         combinations.check_batch_size(config, devices.strategy().num_replicas_in_sync)
     if restart and init_from:

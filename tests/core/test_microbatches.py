@@ -33,6 +33,13 @@ NORMALISED = PRECONDITIONED.replace(
     clip_norm=0.1,
     learning_rate=1e-3,
 )
+UNET = PRECONDITIONED.replace(
+    network='unet',
+    batch_size=8,
+    levels='continuous',
+    clip_norm=0.1,
+    learning_rate=1e-3,
+)
 ALONE = NORMALISED.replace(
     time_score=0.0,
     level_classification=0.0,
@@ -84,10 +91,10 @@ def assert_same(found, expected, tolerance):
 # The step of cdrl holds that of t6; that of preconditioned has all terms of both stages here.
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    'options', [CDRL, NORMALISED, ALONE], ids=['cdrl', 'preconditioned', 'recovery_alone']
+    'options', [CDRL, NORMALISED, UNET, ALONE], ids=['cdrl', 'preconditioned', 'unet', 'recovery_alone']
 )
 def test_microbatches_take_the_step_of_the_whole_batch(options):
-    """Two steps, with dropout, clipping and, for cdrl, hidden classes."""
+    """Two steps, with dropout (but for the UNet), clipping and, for cdrl, hidden classes."""
     assert_same(after_steps(options.replace(microbatches=4)), after_steps(options), 2e-5)
 
 

@@ -95,7 +95,8 @@ def test_its_proposal_has_the_mean_of_gaussian_conditionals():
         score = -x_next / np.float32(variance[level + 1])
         y, mean = denoising.posterior_proposal(SCHEDULE, score, x_next, tf.fill([count], level), eps)
         np.testing.assert_allclose(mean, gain * x_next, atol=1e-5)
-        np.testing.assert_allclose(np.std(y - mean), SCHEDULE.posterior_std[level], rtol=0.02)
+        precision = SCHEDULE.S[level] ** -2.0 + (SCHEDULE.a[level + 1] / SCHEDULE.s[level + 1]) ** 2
+        np.testing.assert_allclose(np.std(y - mean), SCHEDULE.m[level] * precision**-0.5, rtol=0.02)
 
 
 def test_energies_of_the_paper_propose_too():
@@ -185,6 +186,20 @@ def test_levels_are_stratified():
     u = np.sort(noise.stratified(tf.constant([3, 4]), 8).numpy())
     np.testing.assert_allclose(np.diff(u), 1 / 8, atol=1e-6)
     assert 0 <= u[0] < 1 / 8
+
+
+def test_continuous_levels_are_half_even_in_the_angle_and_half_in_its_log_snr():
+    """From the lowest level to the highest; each has the index of the nearest level of the schedule."""
+    trained = compiled_model(PRECONDITIONED.replace(levels='continuous', batch_size=4000))
+    index, angle = (found.numpy() for found in trained.draw_levels([3, 4]))
+    angles = trained.schedule.angle
+    nearest = np.abs(angle[:, None] - angles).argmin(axis=1)
+    assert np.mean(index == nearest) > 0.99 and set(index) == {*range(len(angles))}
+    for found, low, high in (
+        (angle[::2], angles[0], angles[-1]),
+        (np.log(np.tan(angle[1::2])), *np.log(np.tan(angles[[0, -1]]))),
+    ):
+        np.testing.assert_allclose(np.sort(found), np.linspace(low, high, 2000), atol=2e-3 * (high - low))
 
 
 def test_a_bias_that_has_no_slope_stays():

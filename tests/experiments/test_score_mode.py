@@ -61,14 +61,14 @@ def test_a_folder_is_scored_by_the_model_of_the_package(capsys, folder, tmp_path
     }.items():  # fmt: skip
         found = [float(row[column]) for row in rows]
         np.testing.assert_allclose(found, values, rtol=1e-4, atol=0.05, err_msg=column)
-    ranks = [int(row['rank']) for row in rows]
-    assert ranks == (np.argsort(np.argsort(expected.scoring_energy)) + 1).tolist()
-    assert set(ranks[-2:]) == {13, 14}  # White and noise.
     train = model.energy(pipeline.load_images(DIGITS.data, 'train', 50))
     typicality = np.abs(expected.scoring_energy - train.mean()) / train.std()
+    ranks = [int(row['rank']) for row in rows]
+    assert ranks == (np.argsort(np.argsort(typicality)) + 1).tolist()
+    assert set(ranks[-2:]) == {13, 14}  # White and noise.
     np.testing.assert_allclose([float(row['typicality']) for row in rows], typicality, rtol=1e-3)
     worst, second = (names[ranks.index(rank)] for rank in (14, 13))
-    assert f'least likely      {worst}, {second}, ' in out and 'more than 3 deviations' in out
+    assert f'least typical     {worst}, {second}, ' in out and 'more than 3 deviations' in out
     for name in ('histogram.png', 'sheet.png', 'maps.png'):
         assert np.asarray(Image.open(directory / name)).std() > 10
     maps = sorted((directory / 'maps').iterdir())

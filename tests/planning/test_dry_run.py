@@ -82,6 +82,8 @@ def test_devices_of_a_dry_run(capsys):
     _, one = dry_run(capsys, *TINY, '--strategy=one')
     _, tpu = dry_run(capsys, *TINY, '--tpu=NAME', '--dry_run_devices=8', '--precision=auto')
     assert (one['devices'], tpu['devices'], tpu['precision']) == (1, 8, 'bfloat16')
+    heights = ['--recipe=preconditioned', '--mcmc_steps=0', '--recovery_nce=0.1', '--precision=bfloat16']
+    assert dry_run(capsys, *TINY, *heights)[1]['precision'] == 'float32'
     step = 'FLOPs of a training step'
     assert one[step] == tpu[step] == 8 * tpu[f'{step}, per device']
     assert '--dry_run_devices' in refused(capsys, *TINY, '--dry_run', '--tpu=NAME')

@@ -19,6 +19,7 @@ from drl_tf.data import pipeline
 from drl_tf.experiments import direct_likelihood
 from drl_tf.runs import checkpoint
 from drl_tf.tools import kills
+from drl_tf.training import train
 
 OPTIONS = [
     *(word for word in TINY if not word.startswith(('--recipe', '--mcmc_steps', '--channel_mult'))),
@@ -53,6 +54,13 @@ def test_the_images_are_measured_once_and_kept(run):
     for directory in (workdir, workdir / 'checkpoints' / '00000006'):
         data = config.load(directory).data
         np.testing.assert_allclose([*data.data_mean, data.data_std], [images.mean(), images.std()], atol=1e-6)
+
+
+def test_losses_that_compare_densities_train_in_float32(run):
+    """Also where no command line sees to it, as in the rows of an ablation."""
+    workdir, _ = run
+    train.train(config.load(workdir).replace(precision='bfloat16'), str(workdir))
+    assert config.load(workdir).training.precision == 'float32'
 
 
 def test_a_model_has_the_mean_and_deviation_of_its_training(run):
