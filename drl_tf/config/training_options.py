@@ -51,14 +51,15 @@ class Training:
     )
     time_score: float = option(
         0.0,
-        'Weight of the time score loss, which fits log p across noise levels; for score_matching.',
+        'Weight of the time score loss, which fits log p across noise levels; for score_matching, in '
+        'float32.',
         low=0,
         high=1e3,
     )
     level_classification: float = option(
         0.0,
         'Weight of a loss that classifies the noise level of an image against a neighbouring level by log p, '
-        'which fits log p across noise levels; for score_matching.',
+        'which fits log p across noise levels; for score_matching, in float32.',
         low=0,
         high=1e3,
     )
