@@ -10,7 +10,6 @@ from drl_tf.cli.modes import FUNCTIONS, OF_CHIEF
 from drl_tf.config import chains, objectives, tuned
 from drl_tf.config import config as configuration
 from drl_tf.config.config import Config
-from drl_tf.core.correctors import ADJUSTED
 from drl_tf.distributed import cluster, devices, workers
 from drl_tf.runs import exported
 
@@ -84,7 +83,7 @@ def _is_exact(mode: str, config: Config) -> bool:
     """Returns whether a mode computes in float32 whatever --precision says: it compares log densities."""
     if mode == 'train':
         return objectives.compares_densities(config)
-    return mode in FLOAT32 or (mode in _DRAWING and config.corrector in ADJUSTED)
+    return mode in FLOAT32 or (mode in _DRAWING and config.corrector in chains.ADJUSTED)
 
 
 def _sampler(config: Config) -> dict[str, Any]:
