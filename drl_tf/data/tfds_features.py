@@ -85,7 +85,7 @@ def prepared_builder(directory: str) -> tfds.core.DatasetBuilder:
         raise UserError(f'{place} is damaged ({one_line(error)}): prepare it again') from error
 
 
-def image_feature(builder: tfds.core.DatasetBuilder, place: str) -> str:
+def image_feature(builder: tfds.core.DatasetBuilder, place: str = '') -> str:
     """Returns the name of the feature that holds the pictures.
 
     Only features of type `Image`, uint8, at the top level count. If there are several, `image` is preferred;
@@ -93,11 +93,12 @@ def image_feature(builder: tfds.core.DatasetBuilder, place: str) -> str:
 
     Args:
       builder: builder of the dataset.
-      place: the option that names the dataset, such as '--dataset=tfds:mnist', for the message.
+      place: what the message calls the dataset, such as '--dataset=tfds:mnist'; '': its name in tfds.
 
     Raises:
       UserError: there is no such feature. If pictures are nested in other features, the message names them.
     """
+    place = place or builder.info.full_name
     features = builder.info.features
     found = [name for name in _names(features) if _is_image(features[name])]
     nested = sorted(_nested_images(features))

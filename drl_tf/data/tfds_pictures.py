@@ -50,7 +50,7 @@ def decode(encoded: tf.Tensor, builder: tfds.core.DatasetBuilder) -> tf.Tensor:
     Returns:
       uint8 [h, w, c]; TensorFlow raises an error if the shape differs from that of the dataset.
     """
-    shape = builder.info.features[_feature(builder)].shape
+    shape = builder.info.features[tfds_features.image_feature(builder)].shape
     channels = shape[-1] if shape[-1] in (1, 3) else 3
     return tf.ensure_shape(images.decode(encoded, channels), (*shape[:-1], channels))
 
@@ -153,10 +153,6 @@ def usable_records(path: tf.Tensor, broken_ones: Sequence[tuple[str, int]]) -> t
     return records.enumerate().filter(is_usable).map(lambda _, record: record)
 
 
-def _feature(builder: tfds.core.DatasetBuilder) -> str:
-    return tfds_features.image_feature(builder, builder.info.full_name)
-
-
 def _located(identifier: str) -> tuple[str, int]:
     """Returns the name of the file and the number of the record that an identifier is made of."""
     name, _, row = identifier.rpartition('__')
@@ -207,7 +203,7 @@ def _search(builder: tfds.core.DatasetBuilder, split: str) -> dict[str, str]:
 
 def _all_sound(builder: tfds.core.DatasetBuilder, split: str) -> bool:
     """Returns whether all pictures can be decoded."""
-    feature = _feature(builder)
+    feature = tfds_features.image_feature(builder)
     # A value of the picture: TensorFlow would not decode it for the shape alone.
     corners = _encoded(builder, split).map(
         lambda example: decode(example[feature], builder)[0, 0, 0], THREADS
@@ -222,7 +218,7 @@ def _all_sound(builder: tfds.core.DatasetBuilder, split: str) -> bool:
 
 def _one_by_one(builder: tfds.core.DatasetBuilder, split: str) -> dict[str, str]:
     """Decodes each picture by itself, so that errors belong to one picture."""
-    feature = _feature(builder)
+    feature = tfds_features.image_feature(builder)
 
     def problem(example: dict[str, Any]) -> tuple[str, str]:
         try:
@@ -242,7 +238,8 @@ def _one_by_one(builder: tfds.core.DatasetBuilder, split: str) -> dict[str, str]
 
 def _encoded(builder: tfds.core.DatasetBuilder, split: str, identified: bool = False) -> tf.data.Dataset:
     """Returns the examples of a split, with only the encoded pictures; see `_examples`."""
-    return _examples(builder, split, {_feature(builder): tfds.decode.SkipDecoding()}, identified)
+    decoders = {tfds_features.image_feature(builder): tfds.decode.SkipDecoding()}
+    return _examples(builder, split, decoders, identified)
 
 
 def _examples(

@@ -84,7 +84,7 @@ def batches(
     Raises:
       UserError: a file is damaged.
     """
-    decoders = {_image_feature(builder): tfds.decode.SkipDecoding()}
+    decoders = {tfds_features.image_feature(builder): tfds.decode.SkipDecoding()}
     found = tfds_pictures.broken(builder, split, data)
     pictures = tfds_pictures.usable_examples(builder, split, decoders, found)
     resized = pictures.take(-1 if limit is None else limit).map(
@@ -180,7 +180,7 @@ def stream(
 
 def _decoder(builder: tfds.core.DatasetBuilder, data: config.Data) -> Callable[[tf.Tensor], Any]:
     """Returns a function: serialised example -> (image uint8 [H, W, C], class int32 [])."""
-    image = _image_feature(builder)
+    image = tfds_features.image_feature(builder)
     label = _label_feature(builder) if data.num_classes else None
     decoding = tfds.decode.PartialDecoding(dict.fromkeys(filter(None, (image, label)), True))
     features = decoding.extract_features(builder.info.features)
@@ -190,10 +190,6 @@ def _decoder(builder: tfds.core.DatasetBuilder, data: config.Data) -> Callable[[
         return _image(example, builder, data), tf.cast(example[label], tf.int32) if label else 0
 
     return decode
-
-
-def _image_feature(builder: tfds.core.DatasetBuilder) -> str:
-    return tfds_features.image_feature(builder, builder.info.full_name)
 
 
 def _label_feature(builder: tfds.core.DatasetBuilder) -> str:
@@ -206,7 +202,8 @@ def _label_feature(builder: tfds.core.DatasetBuilder) -> str:
 
 def _image(example: dict[str, tf.Tensor], builder: tfds.core.DatasetBuilder, data: config.Data) -> tf.Tensor:
     """Decodes, crops and resizes the picture of an example, uint8 [H, W, C]."""
-    return images.crop_and_resize(tfds_pictures.decode(example[_image_feature(builder)], builder), data)
+    picture = example[tfds_features.image_feature(builder)]
+    return images.crop_and_resize(tfds_pictures.decode(picture, builder), data)
 
 
 def _shuffled_records(

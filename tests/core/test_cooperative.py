@@ -201,7 +201,7 @@ def test_the_chains_start_at_the_proposal():
 def test_both_networks_learn():
     """A step moves every network, and the averages with the energy's decay."""
     keras.utils.set_random_seed(0)
-    options = OPTIONS.replace(initializer_learning_rate=1e-3, num_classes=3)
+    options = OPTIONS.replace(initializer_learning_rate=1e-3, initializer_mult=(1, 2), num_classes=3)
     model = compiled_model(options)
     before = [[w.numpy() for w in network.weights] for _, network in model.averages]
     logs = model.train_step(

@@ -1,5 +1,7 @@
 """Recovery likelihood of preconditioned energies: its optimum, its weights, and its place in a step."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -114,13 +116,22 @@ def built(options):
     return model
 
 
-def gradients(options, step=0):
-    """Loss and gradients of one batch, flattened, and the model."""
+@functools.cache
+def traced(options):
+    """A model of `built`, and the graph of its losses and gradients."""
     model = built(options)
+    return model, tf.function(model.losses_and_gradients, autograph=False)
+
+
+def gradients(options, step=0):
+    """Loss and gradients of one batch, flattened, and the model, whose `level_means` are of this batch."""
+    model, compute = traced(options)
     model.optimizer.iterations.assign(step)
+    for mean in model.level_means.values():
+        mean.reset_state()
     count = options.training.batch_size
     batch = model.batch_of((images(count), tf.range(count) % 4), 0)
-    loss, found = tf.function(model.losses_and_gradients, autograph=False)(batch)['loss']
+    loss, found = compute(batch)['loss']
     return np.concatenate([[loss], *(np.ravel(gradient) for gradient in found)]), model
 
 

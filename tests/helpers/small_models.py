@@ -26,7 +26,7 @@ COOPERATIVE = OPTIONS.replace(
     b2=4e-4,
     initializer=True,
     initializer_channels=8,
-    initializer_mult=(1, 2),
+    initializer_mult=(1,),
     initializer_blocks=1,
 )
 PRECONDITIONED = OPTIONS.replace(

@@ -150,10 +150,12 @@ def test_jax_gives_the_numbers_of_tensorflow(tmp_path):
     small = [word for word in SMALL if not word.startswith(('--recipe', '--precision', '--num_classes'))]
     initializer = ['--initializer_channels=8', '--initializer_mult=1', '--initializer_blocks=1']
     cdrl = ['--program=train', '--precision=float32', '--recipe=cdrl', *initializer]
-    default = ['--precision=float32,bfloat16', '--recipe=preconditioned', '--batch_size=128']
+    default = [*small, '--recipe=preconditioned', '--batch_size=128', '--num_levels=4']
     written(tmp_path, *small, *cdrl)
-    files = written(tmp_path, *small, *default, '--mcmc_steps=1', '--corrector_step=0.1', '--num_levels=4')
-    assert len(files) == 1 + 4
+    written(tmp_path, *default, '--program=train', '--precision=float32,bfloat16')
+    chain = ['--mcmc_steps=1', '--corrector_step=0.1']
+    files = written(tmp_path, *default, '--program=sample', '--precision=float32', *chain)
+    assert len(files) == 1 + 2 + 1
     (sampler,) = tmp_path.glob('*sample*float32.npz')
     results = tmp_path / 'results.jsonl'
     paths = [*(tmp_path / name for name in files), with_other_images(sampler)]
