@@ -125,7 +125,7 @@ class EnergyModel(Editing, Detecting, KerasMethods):
             if not load_weights:
                 return cls(config)
             loaded, step = checkpoint.load_model(directory, config)
-            known = provenance.history(directory, step)
+            known = provenance.history(directory, step, model=loaded)
             return cls(loaded, step, {name: known[name] for name in beginnings.NEW})
 
     @classmethod

@@ -1,6 +1,7 @@
 """`EnergyModel.fit`: its steps, callbacks, validation, and a loop of one's own."""
 
 import shutil
+import threading
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from helpers import golden, small_models
 import drl_tf
 from drl_tf.base.errors import DivergenceError, UserError
 from drl_tf.config import config as configuration
+from drl_tf.core.build_model import build_model
 from drl_tf.training.optimizers import compile_model
 
 IMAGES = np.random.default_rng(0).integers(0, 256, [20, 8, 8, 1]).astype(np.uint8)
@@ -190,6 +192,30 @@ def test_checkpoints_of_keras_hold_the_public_model(tmp_path):
     np.testing.assert_allclose(saved.energy(IMAGES), model.energy(IMAGES), rtol=1e-4)
     model.fit(IMAGES, batch_size=10, learning_rate=1e-3, verbose=0, callbacks=checkpoint_)
     assert model.step == keras.saving.load_model(path).step == golden.STEPS + 5
+
+
+def test_losses_that_had_begun_go_on(tmp_path):
+    """`heights_after` counts the steps of the run, not those of this fit."""
+    options = small_models.PRECONDITIONED.replace(levels='continuous', recovery_nce=0.5, heights_after=3)
+    fitted = drl_tf.EnergyModel(build_model(options), step=4)
+    history = fitted.fit(IMAGES, batch_size=10, verbose=0)
+    assert fitted.model.level_means['recovery_nce'].result().numpy().max() > 0 and len(history.epoch) == 1
+    early = drl_tf.EnergyModel(build_model(options), step=0)
+    early.fit(IMAGES, batch_size=10, verbose=0)
+    assert np.nanmax(early.model.level_means['recovery_nce'].result()) == 0
+
+
+def test_a_single_callback_runs_in_step_with_the_training():
+    """Keras would run it in another thread, so that training went on beyond its stop."""
+    model, threads = drl_tf.EnergyModel(small_models.PRECONDITIONED), []
+
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            threads.append(threading.current_thread())
+            self.model.stop_training = True
+
+    model.fit(IMAGES, epochs=3, batch_size=5, verbose=0, callbacks=Stop())
+    assert model.step == 1 and threads == [threading.current_thread()]
 
 
 def test_a_loop_of_ones_own_takes_the_steps_of_fit():

@@ -53,6 +53,8 @@ def plain():
     ('__call__', {'images': IMAGES}, 'calling the model is not defined: use energy'),
     ('fit', {'images': DATASET.batch(4), 'labels': LABELS}, 'labels must be in the dataset'),
     ('fit', {'images': DATASET.map(lambda x, y: x)}, 'give pairs (images, labels)'),
+    ('fit', {'images': DATASET.map(lambda x, y: ({'image': x}, y))}, 'holds a dict for each image'),
+    ('fit', {'images': IMAGES, 'labels': LABELS, 'validation_data': (IMAGES,)}, 'is a tuple of 1: give'),
     ('fit', {'images': DATASET.map(lambda x, y: (x[:4], y))}, 'images of shape (4, 8, 1)'),
     ('fit', {'images': DATASET.map(lambda x, y: (tf.cast(x, tf.int32), y))}, 'images of type int32'),
     ('fit', {'images': DATASET.map(lambda x, y: (tf.cast(x, tf.float32), y)), 'verbose': 0},

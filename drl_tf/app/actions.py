@@ -16,7 +16,7 @@ from drl_tf.app import limits
 from drl_tf.base import arguments
 from drl_tf.base.errors import UserError
 from drl_tf.core import noise
-from drl_tf.core.guidance import composed, network_labels
+from drl_tf.core.guidance import composed, fed, network_labels
 from drl_tf.core.sampling import Draw
 from drl_tf.core.weights import Weights
 from drl_tf.editing import compose as composing
@@ -237,7 +237,8 @@ def compose(
         done.append(done[-1] + share)
         progress(done[-1], 'drawing')
 
-    terms = composed([tf.fill([num], network_labels(label)) for label in weights], list(weights.values()))
+    labels = [tf.fill([num], network_labels(label)) for label in weights]
+    terms = fed(composed(labels, list(weights.values())))
     root = tf.constant(noise.root(seed, noise.SAMPLING))
     states = model.model.sample(tf.constant(num), root, Draw(terms=terms), after_part=after_part)
     return pictures.kept(finite(states[-1].numpy()))

@@ -13,6 +13,7 @@ from PIL import Image
 from drl_tf.api import EnergyModel
 from drl_tf.app import actions, limits, parts, showing, uploads
 from drl_tf.app.actions import Choice
+from drl_tf.base import arguments
 from drl_tf.base.errors import UserError
 
 _EDITOR = 320  # Pixels: side of the canvas for painting.
@@ -172,7 +173,7 @@ def _inpaint(app: parts.App) -> None:
 
     def inpaint(found, painted, kind, label, guidance, seed, num, progress):
         choice = Choice(label, guidance if label >= 0 else 0.0, seed, num)
-        hole = uploads.missing(model.image_shape, kind, painted, seed)
+        hole = uploads.missing(model.image_shape, kind, painted, arguments.number('seed', seed, 0))
         return showing.sheet(actions.inpaint(model, found, hole, choice, progress))
 
     # On the editor, Gradio leaves the progress after the work has ended, so that nobody can paint.

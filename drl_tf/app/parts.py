@@ -39,7 +39,7 @@ class App:
     def __init__(self, model: EnergyModel):
         self.model = model
         self._one_at_a_time = threading.Lock()
-        self._stops: dict[str | None, threading.Event] = {}  # Of the work of each open page.
+        self._stops: dict[str | None, list[threading.Event]] = {}  # Of all work of each open page.
         self._work: list[Any] = []
         self._stop_buttons: list[gr.Button] = []
 
@@ -96,12 +96,21 @@ class App:
         Args:
           request: the request that the work answers. Only "Stop" on the page that sent it sets the event.
         """
-        stop = self._stops[request.session_hash] = threading.Event()
+        stop = threading.Event()
+        self._stops.setdefault(request.session_hash, []).append(stop)
         try:
             yield stop
         finally:
-            if self._stops.get(request.session_hash) is stop:  # Else newer work of the page has begun.
+            self._stops[request.session_hash].remove(stop)
+            if not self._stops[request.session_hash]:
                 del self._stops[request.session_hash]
+
+    def stop(self, request: gr.Request) -> bool:
+        """Sets the event of all `stoppable` work of the page of a request; returns whether there is any."""
+        works = self._stops.get(request.session_hash, [])
+        for work in works:
+            work.set()
+        return bool(works)
 
     def cancels(self, work: Any) -> None:
         """Makes the button "Stop" cancel the work of a Gradio event; call this before `connect_stop`.
@@ -121,13 +130,12 @@ class App:
     def connect_stop(self) -> None:
         """Makes each button "Stop" end all work of the page; call this last when building the page."""
 
-        def stop(request: gr.Request) -> None:
-            if request.session_hash in self._stops:
-                self._stops[request.session_hash].set()
+        def pressed(request: gr.Request) -> None:
+            if self.stop(request):
                 gr.Info('Stopped.')
 
         for button in self._stop_buttons:
-            button.click(stop, cancels=self._work, concurrency_limit=None, api_visibility='private')
+            button.click(pressed, cancels=self._work, concurrency_limit=None, api_visibility='private')
 
     def label(self, title: str = 'Class', start: int = -1, in_turn: bool = False) -> gr.Dropdown:
         """Adds a field to choose a class; the field is hidden if the model has no classes.

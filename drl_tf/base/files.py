@@ -12,6 +12,8 @@ import tempfile
 from collections.abc import Container, Iterator
 from typing import IO, Any
 
+import numpy as np
+
 from drl_tf.base.errors import UserError
 
 LOCK = '.lock'
@@ -161,6 +163,20 @@ def read_sound_json(path: str | os.PathLike[str]) -> dict[str, Any]:
 def digest(text: str) -> str:
     """Returns six hexadecimal digits of the SHA-256 of a text, for use in a file name."""
     return hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:6]
+
+
+def array_digest(*arrays: np.ndarray) -> str:
+    """Returns a SHA-256 of arrays, of their shapes and values.
+
+    Examples:
+      >>> array_digest(np.zeros(2)) == array_digest(np.zeros(2)) != array_digest(np.zeros(3))
+      True
+    """
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(f'{array.dtype} {array.shape}'.encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
 
 
 @contextlib.contextmanager

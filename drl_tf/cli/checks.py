@@ -215,6 +215,19 @@ def _check_energies(command: Command, config: Config) -> None:
         combinations.check_energies(config, mode)
     if 'likelihood' in command.mode:
         combinations.check_likelihood(config, command.method)
+        _check_annealing(command, config)
+
+
+def _check_annealing(command: Command, config: Config) -> None:
+    """Raises UserError if options of annealing are given to a likelihood without annealing."""
+    if {'density', 'long_run'} & set(command.mode):
+        return
+    if (command.method or combinations.likelihood_method(config)) != 'direct':
+        return
+    default = Command()
+    for name in ('ais_steps', 'num_chains', 'hmc_leapfrog'):
+        if getattr(command, name) != getattr(default, name):
+            raise UserError(f'--{name}={getattr(command, name)} is for annealing: give --method=ais too')
 
 
 def _check_inputs(command: Command, config: Config, workdir: str) -> None:

@@ -71,9 +71,9 @@ class Command:
     )
     output_dir: str = option(
         '',
-        'Where --mode=sample and compose write (default: <workdir>/samples), inpaint, restore, edit and '
-        'interpolate (default: <workdir>/editing), score (<workdir>/scores) and ood (<workdir>/ood); a run '
-        'may be read-only. --mode=prepare makes this directory.',
+        'Where --mode=sample and compose write (default: <workdir>/samples), inpaint, restore, edit, '
+        'interpolate and mixtures of compose (default: <workdir>/editing), score (<workdir>/scores) and '
+        'ood (<workdir>/ood); a run may be read-only. --mode=prepare makes this directory.',
     )
     save_images: bool = option(
         False, 'Also write each sampled image, or the map of each scored image, as a PNG file.'

@@ -46,10 +46,17 @@ def check_command(command: Command, given: dict[str, Any]) -> None:
             f'--model={command.model}: two models are for --mode=compose with --expression alone; give one'
         )
     if command.expression:
-        expressions.parse(command.expression)
-        for name in ('labels', 'label_weights'):
-            if name in given:
-                raise UserError(f'--expression={command.expression} says the classes: drop --{name}')
+        _check_expression(command, given)
+
+
+def _check_expression(command: Command, given: dict[str, Any]) -> None:
+    mixes = expressions.weights(expressions.parse(command.expression)) is None
+    for name in ('labels', 'label_weights'):
+        if name in given:
+            raise UserError(f'--expression={command.expression} says the classes: drop --{name}')
+    for name in ('first_sample', 'save_images'):
+        if name in given and mixes and set(command.mode) == {'compose'}:
+            raise UserError(f'--{name} is not for mixtures (--expression={command.expression}): drop it')
 
 
 def check_configuration(command: Command, config: Config) -> None:

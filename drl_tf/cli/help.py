@@ -18,8 +18,8 @@ _INTRODUCTION = f"""Energy-based models of images by diffusion recovery likeliho
 
 --noNAME turns the switch --NAME off. --flagfile=FILE reads options from a file, one a line.
 --dataset=X reads these presets if they exist: flags/recipe_<recipe>.flags, flags/X.flags,
-flags/X_<image_size>.flags and flags/X_<recipe>.flags. Each overrides those before it and the defaults shown
-here; the command line overrides them all. --dry_run shows the result.
+flags/X_<image_size>.flags, flags/X_<recipe>.flags and flags/X_<image_size>_<recipe>.flags. Each overrides
+those before it and the defaults shown here; the command line overrides them all. --dry_run shows the result.
 Exit codes: 0 done, {WRONG_USE} wrong use or bad input, {DivergenceError.exit_code} training diverged,
 {WorkerLost.exit_code} another worker of the run was lost, 128 + N ended by signal N
 ({INTERRUPTED} Ctrl-C, 143 SIGTERM). On a signal training saves first; the same command resumes it."""

@@ -1,8 +1,9 @@
-"""Compiles methods of models to graphs; replaces the training function of Keras where it fails (TPUs)."""
+"""Compiles methods of models to graphs; replaces parts of Keras `fit`, as its training function on TPUs."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 
@@ -13,6 +14,22 @@ def graph(method: Callable[..., Any]) -> Callable[..., Any]:
     `tf.distribute.Strategy.run`.
     """
     return tf.function(tf.autograph.experimental.do_not_convert(method))
+
+
+class FitHooks(keras.Model):
+    """Base class of a `RecoveryLikelihood`: what it does otherwise than Keras when `fit` runs."""
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Sets the function that Keras `fit` calls: Keras' own, or another where Keras' own fails (TPUs)."""
+        super().make_train_function(force)
+        if ours := train_function(self, self.steps_per_execution):
+            self.train_function = ours
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """No-op: the weights exist already. (Keras would average a batch of classes over the replicas.)"""
+
+    def reset_metrics(self) -> None:
+        """Does nothing, so that `fit` keeps the `level_means` that a resume restored; logging resets them."""
 
 
 def train_function(model: Any, steps: int) -> Callable[[Iterator[Any]], dict[str, tf.Tensor]] | None:

@@ -66,6 +66,22 @@ def guided(labels: tf.Tensor, guidance: float | tf.Tensor = 0.0) -> Terms:
     return ((labels, 1 + guidance), (tf.zeros_like(labels), -guidance))
 
 
+def fed(terms: Terms) -> Terms:
+    """Makes tensors of the weights, so that one graph serves all weights.
+
+    Args:
+      terms: (labels, weight) pairs, whose weights may be Python numbers.
+
+    Returns:
+      The pairs with weights as float32 [].
+
+    Examples:
+      >>> [weight.numpy().item() for _, weight in fed(guided(tf.constant([4]), 0.5))]
+      [1.5, -0.5]
+    """
+    return tuple((labels, tf.constant(weight, tf.float32)) for labels, weight in terms)
+
+
 def composed(labels: Sequence[tf.Tensor], weights: Sequence[float]) -> Terms:
     """Combines classes as a product of experts: F(no class) + sum_i w_i (F(class i) - F(no class)).
 

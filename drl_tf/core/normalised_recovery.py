@@ -101,7 +101,7 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
         options = self.config.training
         anchor = super().losses_and_gradients(batch)
         more = tf.cond(
-            self.optimizer.iterations.value >= options.contrastive_after,
+            self.steps_taken >= options.contrastive_after,
             lambda: self._recover(batch, options.contrastive),
             lambda: tf.nest.map_structure(tf.zeros_like, anchor),
         )

@@ -21,7 +21,7 @@ _SCORE_MEANS = ('loss', 'gradient_norm')
 _CONTRASTIVE_MEANS = ('loss', 'f_pos', 'f_neg', 'displacement', 'gradient_norm')
 
 
-class RecoveryLikelihood(SavedModel, EnergyModel):
+class RecoveryLikelihood(graphs.FitHooks, SavedModel, EnergyModel):
     """An `EnergyModel` trained by recovery likelihood, or by denoising score matching.
 
     Train it with Keras `fit` on batches of images, float32 [B, H, W, C] in [-1, 1]. If the model has classes,
@@ -34,6 +34,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
     Attributes:
       first_bad_step: first step with a loss, gradient or weight that is not finite, or a loss above the
         option `max_loss`; -1: no such step. The averaged weights stop moving at this step. int64 [].
+      steps_before: training steps that were taken before the model got its optimizers.
       level_means: {name of a logged value: its mean at each noise level, a `LevelMean`}.
 
     Examples:
@@ -45,6 +46,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
     def __init__(self, config: Any, attempt: int = 0) -> None:
         super().__init__(config)
         self.attempt = attempt
+        self.steps_before = 0
         self.first_bad_step = tf.Variable(
             -1,
             dtype=tf.int64,
@@ -75,6 +77,11 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
     def step(self) -> int:
         """Number of training steps taken."""
         return int(self.optimizer.iterations.value.read_value())
+
+    @property
+    def steps_taken(self) -> tf.Tensor:
+        """Number of training steps taken, `steps_before` included, an integer []."""
+        return self.optimizer.iterations.value + self.steps_before
 
     @property
     def learners(self) -> dict[str, Learner]:
@@ -122,7 +129,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         size = images.shape[0]
         first = replica * size
         root = noise.root(options.seed, noise.TRAINING)
-        seed = noise.fold(root, self.attempt, self.optimizer.iterations.value)
+        seed = noise.fold(root, self.attempt, self.steps_taken)
         levels, angles = self.draw_levels(seed)
         if labels is not None:
             hidden = noise.dropped(seed, options.label_dropout, options.batch_size)
@@ -286,15 +293,3 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
     def _level_sums(self) -> list[tf.Tensor]:
         variables = [variable for mean in self.level_means.values() for variable in mean.variables]
         return summed_over_replicas(variables, self.distribute_strategy)
-
-    def make_train_function(self, force: bool = False) -> None:
-        """Sets the function that Keras `fit` calls: Keras' own, or another where Keras' own fails (TPUs)."""
-        super().make_train_function(force)
-        if ours := graphs.train_function(self, self.steps_per_execution):
-            self.train_function = ours
-
-    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """No-op: the weights exist already. (Keras would average a batch of classes over the replicas.)"""
-
-    def reset_metrics(self) -> None:
-        """Does nothing, so that `fit` keeps the `level_means` that a resume restored; logging resets them."""

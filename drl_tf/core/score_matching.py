@@ -259,4 +259,4 @@ class ScoreMatching(RecoveryLikelihood):
         first = self.config.training.heights_after
         if not first:
             return compute()
-        return tf.cond(self.optimizer.iterations.value >= first, compute, lambda: tf.zeros_like(like))
+        return tf.cond(self.steps_taken >= first, compute, lambda: tf.zeros_like(like))

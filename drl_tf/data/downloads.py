@@ -62,6 +62,7 @@ class _Asking:
         raise _AskedError(urls)
 
     download_and_extract = download
+    manual_dir = property(lambda self: self.download([]))  # The builder reads files of the user.
 
 
 def wanted(builder: tfds.core.DatasetBuilder) -> list[Archive]:

@@ -156,7 +156,7 @@ def group_subjects(pictures: np.ndarray, subjects: list[set[int]]) -> np.ndarray
     """Groups pictures that show the same subject or look alike.
 
     Two pictures belong together if their subjects share a code point, or if they look alike: averaged over
-    blocks to 8 x 8 px, their root mean square difference is below 6 % of white. A group is a connected set of
+    blocks of 8 x 8 px, their root mean square difference is below 6 % of white. A group is a connected set of
     such pictures.
 
     Args:

@@ -143,6 +143,9 @@ def _opened(splits: Mapping[str, Any], place: str) -> Opened:
     images = _column_of_images(columns, place)
     labels = _column_of_labels(columns)
     read = [name for name in (train, test) if name]
+    lost = {name for name in (images, labels) if name} - set(splits[read[-1]].features)
+    if lost:
+        raise UserError(f'{place}: its split {read[-1]} has no column {", ".join(sorted(lost))}: give it one')
     numbers, class_names = _classes([splits[name] for name in read], labels, place)
     parts = [_pictures(splits[name], images, name, part) for name, part in zip(read, numbers, strict=True)]
     count = len(class_names) or count_classes(*numbers)

@@ -55,12 +55,17 @@ class Split:
         """Yields the images in batches of at most 1,000, uint8 [n, H, W, C].
 
         Args:
-          limit: yields the first `limit` images only; None: all.
+          limit: yields at most so many images, those that `places` names; None: all.
         """
-        count = len(self) if limit is None else min(limit, len(self))
-        for first in range(0, count, _PART):
-            part = slice(first, min(first + _PART, count))
+        places = self.places(limit)
+        for first in range(0, len(places), _PART):
+            part = places[first : first + _PART]
             yield self.images[part] if self.images is not None else self._read(self.rows[part])
+
+    def places(self, limit: int | None = None) -> np.ndarray:
+        """Returns the numbers of `limit` images, int64 [n], spread evenly; data may be ordered by class."""
+        count = len(self) if limit is None else min(limit, len(self))
+        return np.arange(count) * len(self) // max(1, count)
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
         with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:

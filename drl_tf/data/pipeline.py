@@ -111,7 +111,7 @@ def load_images(data: config.Data, split: str, limit: int | None = None) -> np.n
     Args:
       data: options of the dataset.
       split: 'train' or 'test'.
-      limit: loads the first `limit` images; None: all.
+      limit: loads at most so many, the first ones, or of the user's own data some of every part; None: all.
 
     Returns:
       uint8 [N, H, W, C].
@@ -125,7 +125,8 @@ def load_images(data: config.Data, split: str, limit: int | None = None) -> np.n
         return images.crop_and_resize(digits.load(split)[0][:limit], data).numpy()
     if spec.source in facts.OPEN:
         mine = indexed.load(data, split)
-        return mine.images[:limit] if mine.images is not None else np.concatenate(list(mine.batches(limit)))
+        whole = mine.images if limit is None else None
+        return np.concatenate(list(mine.batches(limit))) if whole is None else whole
     builder = tfds_datasets.open_builder(data)
     return tfds_reading.load(builder, tfds_datasets.split_name(builder, data, split), data, limit)
 
@@ -134,7 +135,7 @@ def image_batches(data: config.Data, split: str, limit: int | None = None) -> It
     """Yields the images of a split in order, in batches of at most 1,000, uint8 [n, H, W, C].
 
     Large datasets are not loaded into memory as a whole. `data` holds the options of the dataset. `split` is
-    'train' or 'test'. Only the first `limit` images are yielded; None: all.
+    'train' or 'test'. `limit` is as in `load_images`.
     """
     data = dataset_table.resolve(data)
     spec = dataset_table.find_spec(data.dataset)
@@ -178,7 +179,7 @@ def noisy_set(data: config.Data) -> tuple[np.ndarray, np.ndarray]:
     found = load_images(data, 'train', needed)
     labels = np.zeros(len(found), np.int32)
     if data.num_classes:
-        labels = network_labels(load_labels(data, 'train')[:needed])
+        labels = network_labels(load_labels(data, 'train', needed))
     if copies == 2:
         found = np.stack([found, found[:, :, ::-1]], axis=1).reshape(-1, *found.shape[1:])
         labels = np.repeat(labels, 2)
@@ -223,12 +224,10 @@ def count_images(data: config.Data, split: str) -> int:
     return len(load_images(data, split))
 
 
-def load_labels(data: config.Data, split: str) -> np.ndarray:
-    """Returns the class of each image, from 0, or -1 for none, int32 [N], in the order of `load_images`.
+def load_labels(data: config.Data, split: str, limit: int | None = None) -> np.ndarray:
+    """Returns the class, from 0 (-1: none), of each image that `load_images` returns for the same arguments.
 
-    Args:
-      data: options of a dataset that has classes.
-      split: 'train' or 'test'.
+    The result is int32 [N]. `data` are options of a dataset that has classes.
 
     Raises:
       UserError: the dataset is unknown, missing or damaged, or does not come in size `data.image_size`.
@@ -236,11 +235,12 @@ def load_labels(data: config.Data, split: str) -> np.ndarray:
     data = dataset_table.resolve(data)
     spec = dataset_table.find_spec(data.dataset)
     if spec.source == 'digits':
-        return digits.load(split)[1]
+        return digits.load(split)[1][:limit]
     if spec.source in facts.OPEN:
-        return indexed.load(data, split).labels
+        mine = indexed.load(data, split)
+        return mine.labels[mine.places(limit)]
     builder = tfds_datasets.open_builder(data)
-    return tfds_reading.load_labels(builder, tfds_datasets.split_name(builder, data, split), data)
+    return tfds_reading.load_labels(builder, tfds_datasets.split_name(builder, data, split), data)[:limit]
 
 
 def _endless_images(

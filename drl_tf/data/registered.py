@@ -7,7 +7,7 @@ import numpy as np
 from drl_tf.base.errors import UserError, one_line
 from drl_tf.config import config
 from drl_tf.data import registry
-from drl_tf.data.opened import Opened, Pictures, count_classes
+from drl_tf.data.opened import MOST_CLASSES, Opened, Pictures, count_classes
 
 
 def open_data(data: config.Data) -> Opened:
@@ -67,8 +67,8 @@ def _split(name: str, split: str, place: str) -> Pictures | None:
         raise UserError(f'{place}: its function returns no images of the {split} split: return some')
     if labels is not None and not _are_classes(labels, count):
         raise UserError(
-            f'{place}: its labels of the {split} split must be {count} whole numbers from 0, or -1 for no '
-            'class, one for each image'
+            f'{place}: its labels of the {split} split must be {count} whole numbers from 0, below '
+            f'{MOST_CLASSES:,}, or -1 for no class, one for each image'
         )
     return Pictures(
         count=count,
@@ -80,7 +80,9 @@ def _split(name: str, split: str, place: str) -> Pictures | None:
 
 
 def _are_classes(labels: np.ndarray, count: int) -> bool:
-    return labels.shape == (count,) and np.issubdtype(labels.dtype, np.integer) and labels.min() >= -1
+    if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
+        return False
+    return bool(labels.min() >= -1 and labels.max() < MOST_CLASSES)
 
 
 def _checked(picture: Any) -> np.ndarray:

@@ -20,7 +20,8 @@ def replicas() -> int:
     strategy = devices.strategy()
     if isinstance(strategy, tf.distribute.TPUStrategy):
         return 1
-    return strategy.num_replicas_in_sync // cluster.workers().count
+    is_shared = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    return strategy.num_replicas_in_sync // (cluster.workers().count if is_shared else 1)
 
 
 def over_replicas(function: Run) -> Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import zipfile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -128,7 +129,7 @@ def _kernel(text: str, height: int, width: int) -> tuple[tuple[float, ...], ...]
         raise UserError(f'--degradation={text}: {path} must be a number or a .npy file with the kernel')
     try:
         kernel = np.load(path, allow_pickle=False).astype(float)
-    except (ValueError, OSError, EOFError, TypeError) as error:
+    except (AttributeError, ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(f'--degradation={text}: {path} is no sound .npy file ({one_line(error)})') from error
     fits = kernel.ndim == 2 and kernel.shape[0] <= height and kernel.shape[1] <= width
     if not fits or not np.isfinite(kernel).all() or kernel.sum() <= 0:

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from drl_tf.base import pixels
-from drl_tf.base.files import digest, read_sound_json, write_json
+from drl_tf.base.files import array_digest, digest, read_sound_json, write_json
 from drl_tf.core import noise
 from drl_tf.core.weights import Weights
 from drl_tf.data import pipeline
@@ -60,6 +60,8 @@ def likelihood(
       UserError: there is no undamaged checkpoint, or the energies are not finite.
     """
     model, step = checkpoint.load_model(workdir, config.replace(precision='float32'), step)
+    count = _count(config)
+    train, test = (pipeline.load_images(config.data, split, count) for split in ('train', 'test'))
     settings = {
         'method': 'direct',
         'step': step,
@@ -67,22 +69,26 @@ def likelihood(
         'weights_sha256': samples.fingerprint(model, weights),
         'seed': config.training.seed,
         'num_real': config.evaluation.num_real,
+        'images_sha256': array_digest(train, test),
     }
     name = f'{step:08d}-{weights}-direct-{digest(json.dumps(settings, sort_keys=True))}.json'
     written = os.path.join(workdir, 'likelihood', name)
     result = read_sound_json(written)
     if not result:
-        result = _compute(model, config, weights, settings)
+        result = _compute(model, config, weights, settings, train, test)
         write_json(written, result)
     return {**_figures(result), **side_by_side(workdir, result), 'likelihood': written}
 
 
 def _compute(
-    model: EnergyModel, config: Config, weights: Weights, settings: Mapping[str, Any]
+    model: EnergyModel,
+    config: Config,
+    weights: Weights,
+    settings: Mapping[str, Any],
+    train: np.ndarray,
+    test: np.ndarray,
 ) -> dict[str, Any]:
     """Returns the result, in types of JSON."""
-    count = _count(config)
-    train, test = (pipeline.load_images(config.data, split, count) for split in ('train', 'test'))
     found = _heights(model, config, weights, _from_uint8(train))
     log_prob = _scores(model, config, weights, found)
     known = summary(log_prob(train), found)

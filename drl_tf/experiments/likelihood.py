@@ -234,6 +234,7 @@ def _settings(
         'ais_steps': ais_steps,
         **values,
         'mcmc_steps': model.config.diffusion.mcmc_steps,
+        'proposal': model.config.diffusion.proposal,
         **sampling,
     }
     return json.loads(json.dumps(settings))

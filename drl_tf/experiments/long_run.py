@@ -107,8 +107,9 @@ def long_run(
     model, step = checkpoint.load_model(workdir, config, step)
     root = os.path.join(workdir, 'long_run', f'{step:08d}-{weights}-{plan.method}-seed{config.training.seed}')
     with files.held(root):
-        _put_others_aside(root, _settings(model, plan, step, weights))
         sampler = Sampler(model, plan, weights)
+        images = files.array_digest(sampler.images)
+        _put_others_aside(root, {**_settings(model, plan, step, weights), 'images_sha256': images})
         levels = {
             t: Level(sampler, t, os.path.join(root, f'level{t:03d}')) for t in (*plan.levels, *_begun(root))
         }

@@ -141,8 +141,8 @@ class Partition:
             seed = noise.fold(self.seed, purpose, first)
             begin = functools.partial(start, first, count)
             parts.append(self._batch(file, order, begin, count, seed, step_sizes, advance))
-        acceptance = np.mean([part['acceptance'] for part in parts], axis=0)
         sizes = [len(part['log_weight']) for part in parts]
+        acceptance = np.average([part['acceptance'] for part in parts], axis=0, weights=sizes)
         near = np.average([part['near'] for part in parts], weights=sizes)
         estimate = annealing.estimate(np.concatenate([part['log_weight'] for part in parts]))
         return Side(estimate, acceptance, float(near) / order.count(self.path.last))

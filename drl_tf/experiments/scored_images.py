@@ -37,7 +37,8 @@ def load(config: Config, workdir: str, weights: Weights, step: int | None) -> tu
       UserError: there is no undamaged checkpoint.
     """
     model, step = checkpoint.load_model(workdir, config.replace(precision='float32'), step)
-    return Scoring(model, provenance.history(workdir, step, weights)['heights'], weights), step
+    known = provenance.history(workdir, step, weights, model)
+    return Scoring(model, known['heights'], weights), step
 
 
 def scored(scoring: Scoring, images: np.ndarray, what: str) -> Scores:

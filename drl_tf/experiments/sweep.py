@@ -94,8 +94,10 @@ def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[st
       UserError: the feature extractor does not fit the images, or there is no undamaged checkpoint.
     """
     config = config.replace(sampling_steps=(), langevin_rule='plain')
-    levels = config.diffusion.num_levels
-    trained = sum(configuration.load(workdir).steps_by_level)
+    walk = flops.walk(config)
+    levels = walk.num_levels
+    steps = configuration.load(workdir).steps_by_level
+    trained = sum(steps[level] for level in walk.levels)
     variants: dict[float, dict[str, Any]]
     if trained:
         variants = {

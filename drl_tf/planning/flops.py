@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 def cost(model: RecoveryLikelihood) -> dict[str, int]:
     """Counts the parameters of a model, and the floating-point operations (FLOPs) to train and to sample.
 
-    A multiplication and an addition count as two operations. Spectral normalisation is not counted. Sampling
-    is without guidance, which would double the cost.
+    A multiplication and an addition count as two operations. Spectral normalisation and losses
+    of heights, such as --recovery_nce, are not counted. Sampling is without guidance, which would double the
+    cost.
 
     Returns:
       {label: number}, with labels such as 'parameters', 'FLOPs to sample an image' and 'FLOPs of a training
@@ -122,6 +123,7 @@ def _of_learning(model: RecoveryLikelihood, matches_scores: bool) -> int:
     remat = model.config.training.remat
     prepared = network.prepare(tf.zeros([1]), tf.zeros([1], tf.int32))
     weights = [tensor for tensor in tf.nest.flatten(prepared) if tensor is not None]
+    weights += [variable.value for variable in network.trainable_variables]
 
     def learning(y: tf.Tensor) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:

@@ -52,7 +52,8 @@ _SHAPE_ALONE = ('Shape', 'ShapeN', 'Size', 'Rank')
 def needed(model: RecoveryLikelihood, replicas: int = 1) -> dict[str, int]:
     """Predicts the memory of a training step on one device.
 
-    Not counted are the program itself, the buffers of the all-reduce, and fragmentation.
+    Not counted are the program itself, the buffers of the all-reduce, fragmentation, and what losses of
+    heights hold.
 
     Args:
       model: the model; it need not be compiled.

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from drl_tf.base import pixels
 from drl_tf.base.errors import UserError
+from drl_tf.base.files import array_digest
 from drl_tf.core import noise, pilot
 from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import UNCONDITIONAL, guided, network_labels
@@ -69,6 +70,7 @@ def measure(config: Config, workdir: str, count: int = 0) -> Measured:
             'proposal': config.diffusion.proposal,
             'final_denoise': config.diffusion.final_denoise,
             'sampling': dataclasses.asdict(config.sampling),
+            'images': [array_digest(real_images(config, split, count)[0]) for split in _SPLITS],
         }
     )
     known = measured.load(workdir, [])
@@ -244,7 +246,7 @@ def real_images(config: Config, split: str, count: int) -> tuple[np.ndarray, np.
     images = pipeline.load_images(data, split, count)
     labels = np.zeros(len(images), np.int32)
     if data.num_classes:
-        labels = pipeline.load_labels(data, split)[: len(images)]
+        labels = pipeline.load_labels(data, split, count)
     return pixels.from_levels(images.astype(np.float32)), labels
 
 
@@ -259,9 +261,9 @@ def small_pictures(states: Sequence[Any]) -> np.ndarray:
       each state, so that m is 1.
     """
     cells = pictures.trajectory(states, _SHOWN).swapaxes(0, 1)
-    side = cells.shape[2]
-    if side <= _LARGEST_SIDE:
+    sides = np.array(cells.shape[2:4])
+    if sides.max() <= _LARGEST_SIDE:
         return cells
-    small = [_LARGEST_SIDE, _LARGEST_SIDE]
+    small = np.maximum(1, np.round(sides * _LARGEST_SIDE / sides.max())).astype(int)
     reduced = np.stack([tf.image.resize(row, small, method='area') for row in cells])
     return np.round(reduced).astype(np.uint8)

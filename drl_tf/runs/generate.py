@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -58,6 +60,7 @@ def generate(
     request = dataclasses.replace(request, step=step)
     root = os.path.join(directory, set_name(config, workdir, request))
     source = workers.told_by_chief(lambda: checkpoint.fingerprint(workdir, step))
+    workers.by_chief(lambda: _remove_outdated(config, root, request, source))
     states = drawing.draw(model, root, request, source=source)
     return workers.by_chief(lambda: _show(model, root, request, states, save_images))
 
@@ -79,6 +82,17 @@ def _finished(
         return None
     print('all samples were drawn before', flush=True)
     return {**chain_report.said(chain_report.read(root)), **places}
+
+
+def _remove_outdated(config: Config, root: str, request: SampleRequest, source: str) -> None:
+    """Removes the pictures of a set that is to be drawn, such as those of a model that was trained anew."""
+    if samples.is_finished(root, config, request, source):
+        return
+    places = _places(root, request, save_images=True)
+    for name in ('grid', 'trajectory'):
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(places[name])
+    shutil.rmtree(places['images'], ignore_errors=True)
 
 
 def _places(root: str, request: SampleRequest, save_images: bool) -> dict[str, str]:

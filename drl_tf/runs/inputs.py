@@ -11,7 +11,7 @@ from drl_tf.base import arguments
 from drl_tf.base.errors import UserError
 from drl_tf.config.sampling_options import GUIDANCE_BOUNDS
 from drl_tf.core import noise
-from drl_tf.core.guidance import Terms, guided, network_labels
+from drl_tf.core.guidance import Terms, fed, guided, network_labels
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
@@ -50,7 +50,8 @@ class Inputs:
                 raise UserError(f'guidance={guidance}: the model has no classes')
             return guided(None)
         labels = np.full(count, -1, np.int32) if labels is None else labels
-        return guided(tf.constant(network_labels(labels)), guidance)
+        terms = guided(tf.constant(network_labels(labels)), guidance)
+        return fed(terms) if guidance else terms
 
     def labels(self, labels: Any, count: int) -> np.ndarray | None:
         """Converts class numbers, one for all images or one per image, to int32 [count].

@@ -79,13 +79,12 @@ class Run:
           The new directory; None if the workdir was empty.
 
         Raises:
-          UserError: `init_from` is the workdir, or the workdir holds files but no run.
+          UserError: `init_from` is or lies in the workdir, or the workdir holds files but no run.
         """
         workdir = self.workdir
-        if init_from and os.path.realpath(init_from) == os.path.realpath(workdir):
-            raise UserError(
-                f'--restart would move --init_from={init_from}, the same directory: give another --workdir'
-            )
+        place = os.path.realpath(workdir)
+        if init_from and os.path.commonpath([place, os.path.realpath(init_from)]) == place:
+            raise UserError(f'--restart would move --init_from={init_from} too: give another --workdir')
         others = set(os.listdir(workdir)) - {LOCK, START, 'config.json', 'checkpoints'}
         if others and not os.path.exists(self.path('config.json')) and not self.steps():
             names = ', '.join(sorted(others))[:100]
@@ -164,6 +163,12 @@ class Run:
         present = workdirs.steps(self.workdir)
         if len(present) > 1 and any(step > present[-1] for step in rollbacks):
             checkpoint.set_aside_after(self.workdir, present[-2], 'diverged')
+            best = checkpoint.best_score(self.workdir)
+            if best and best['step'] > present[-2]:
+                kept = checkpoint.put_best_aside(self.workdir)
+                logging.warning(
+                    'Step %d, the best so far, was rolled back: it is now in %s', best['step'], kept
+                )
         write_json(self.path(ROLLBACKS), [*rollbacks, step])
 
     def rollbacks(self) -> list[int]:

@@ -60,7 +60,7 @@ def export(
     """
     check(config, directory)
     model, step = checkpoint.load_model(workdir, config.replace(precision='float32'), step)
-    history = provenance.history(workdir, step, weights)
+    history = provenance.history(workdir, step, weights, model)
     return write(model, config, step, directory, max_samples, weights, history)
 
 

@@ -37,7 +37,7 @@ from drl_tf.base.files import (
 )
 from drl_tf.config import config as configuration
 from drl_tf.core.weights import Weights
-from drl_tf.runs import exported
+from drl_tf.runs import beginnings, exported
 from drl_tf.runs.keras_methods import KERAS_FILE
 from drl_tf.serving import card, provenance
 
@@ -236,7 +236,7 @@ def _write_card(
     front = [
         '---',
         'library_name: drl_tf',
-        f'license: {"unknown" if known["origin"] else "apache-2.0"}',
+        f'license: {"unknown" if beginnings.imported(known) else "apache-2.0"}',
         'pipeline_tag: unconditional-image-generation',
         'tags:',
         '- keras',

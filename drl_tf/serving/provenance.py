@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import glob
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from drl_tf.base.files import read_sound_json
 from drl_tf.config import config as configuration
 from drl_tf.core.weights import Weights
-from drl_tf.runs import beginnings, checkpoint, exported, step_log
+from drl_tf.runs import beginnings, checkpoint, exported, samples, step_log
 from drl_tf.runs.heights import effort_of_annealing
+
+if TYPE_CHECKING:
+    from drl_tf.core.energy_model import EnergyModel
 
 NOTHING: dict[str, Any] = {
     'evaluations': [],
@@ -21,13 +24,17 @@ NOTHING: dict[str, Any] = {
 }
 
 
-def history(workdir: str, step: int, weights: Weights = Weights.EMA) -> dict[str, Any]:
+def history(
+    workdir: str, step: int, weights: Weights = Weights.EMA, model: EnergyModel | None = None
+) -> dict[str, Any]:
     """Finds out how a model was trained and scored, from the files of its run.
 
     Args:
       workdir: the run's directory.
       step: training step of the exported checkpoint. Only results for this step count.
       weights: 'ema' (averages) or 'raw'. Only results for these weights count.
+      model: the loaded model; results that were found with other weights do not count, such as those of a run
+        that was trained anew in the same directory. None: only step and kind of the weights are compared.
 
     Returns:
       A dict with these entries; an entry that is not known is None:
@@ -47,12 +54,15 @@ def history(workdir: str, step: int, weights: Weights = Weights.EMA) -> dict[str
       - 'density': the result of --mode=density, for points of the plane.
     """
 
+    sha = samples.fingerprint(model, weights) if model else None
+
     def results(directory: str) -> list[dict[str, Any]]:
         paths = sorted(glob.glob(os.path.join(glob.escape(workdir), directory, '*.json')))
         return [
             result
             for result in map(read_sound_json, paths)
             if (result.get('step'), result.get('weights')) == (step, weights)
+            and (sha is None or result.get('weights_sha256', sha) == sha)
         ]
 
     needed = {'log_z_low', 'log_z_high', 'transitions', 'num_chains'}

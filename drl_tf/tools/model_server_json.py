@@ -93,9 +93,10 @@ def _flat(value: Any, shape: Sequence[int], dtype: tf.DType) -> list[Any]:
             return [base64.b64decode(value['b64'], validate=True)]
         except (binascii.Error, TypeError, ValueError) as error:
             raise ValueError('Unable to base64 decode') from error
-    right: Any = {tf.string: str, tf.float32: (int, float), tf.int32: int}[dtype]
-    is_right = isinstance(value, right) and not isinstance(value, bool)
-    if not is_right or (dtype == tf.int32 and not -(2**31) <= value < 2**31):
+    right: Any = {tf.string: str, tf.float32: (int, float), tf.int32: int, tf.bool: bool}[dtype]
+    is_right = isinstance(value, right) and isinstance(value, bool) == (dtype == tf.bool)
+    largest = {tf.int32: 2**31 - 1, tf.float32: 2**127}.get(dtype)
+    if not is_right or (largest and not -largest - 1 <= value <= largest):
         raise ValueError(f'JSON Value: {json.dumps(value)[:50]} is not of expected type: {dtype.name}')
     return [value.encode() if dtype == tf.string else value]
 

@@ -44,6 +44,9 @@ def store_images(config: Config, workdir: str, run: Any) -> dict[str, str]:
     else:
         run.compare(config)
         images, labels = pipeline.noisy_set(config.data)
+        if config.data.exact_images > len(images):
+            asked = config.data.exact_images
+            raise UserError(f'--exact_images={asked} must be at most {len(images)}, or 0 for all images')
         _check_classes(labels, config.data.num_classes)
         config = config.replace(exact_images=len(images))
         stored = len(images)

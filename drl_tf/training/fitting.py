@@ -147,7 +147,7 @@ class Fitting:
             raise UserError('fit: exact energies hold their training images and have no weights to train')
         self._compile(batch_size, learning_rate)
         options['steps_per_epoch'] = options['steps_per_epoch'] or data.num_batches(batch_size)
-        batches = data.batches(batch_size, self.recipe.seed)
+        batches = data.batches(batch_size, self.recipe.seed + self.step)  # Each fit has an order of its own.
         step = self._start = self.model.step
         weights = [[network.get_weights() for network in pair] for pair in self.model.averages]
         options['callbacks'] = [_StopOnDivergence(), _EpochMeans(), *options['callbacks']]
@@ -167,6 +167,7 @@ class Fitting:
         self.model.config = self.model.config.replace(
             batch_size=batch_size, learning_rate=learning_rate, steps_per_execution=1
         )
+        self.model.steps_before = self.step
         compile_model(self.model)
         self._settings = (batch_size, learning_rate)
 

@@ -123,7 +123,10 @@ def held_out(inputs: Inputs, data: Any) -> tuple[np.ndarray, np.ndarray | None]:
         if data.cardinality() == tf.data.INFINITE_CARDINALITY:
             raise UserError('validation_data must end: use take(number of batches)')
         return arrays(inputs, _of_dataset(inputs, data).images)
-    images, labels = data if isinstance(data, tuple) else (data, None)
+    parts = data if isinstance(data, tuple) else (data, None)
+    if len(parts) != 2:
+        raise UserError(f'validation_data is a tuple of {len(parts)}: give images, or (images, labels)')
+    images, labels = parts
     x = inputs.clean(images)
     return x, inputs.labels(labels, len(x))
 
@@ -160,6 +163,8 @@ def _of_dataset(inputs: Inputs, dataset: tf.data.Dataset) -> GivenData:
     if len(parts) != 1 + bool(config.data.num_classes):
         wanted = 'pairs (images, labels)' if config.data.num_classes else 'images: the model has no classes'
         raise UserError(f'the dataset holds {len(parts)} parts in each element: give {wanted}')
+    if not isinstance(parts[0], tf.TensorSpec):
+        raise UserError(f'the dataset holds a {type(parts[0]).__name__} for each image: give tensors')
     shape = parts[0].shape
     if shape.rank not in (3, 4) or not shape[-3:].is_compatible_with(config.image_shape):
         wanted = ', '.join(map(str, config.image_shape))

@@ -15,7 +15,7 @@ from drl_tf.config.training_options import LOSSES_OF_HEIGHTS
 from drl_tf.core.weights import Weights
 from drl_tf.data import dataset_table, pipeline
 from drl_tf.distributed import workers
-from drl_tf.runs import beginnings, checkpoint, exported
+from drl_tf.runs import beginnings, checkpoint, exported, workdirs
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
@@ -48,9 +48,10 @@ def completed(config: Config, workdir: str, init_from: str | None) -> Config:
       workdir: the run's directory.
       init_from: directory of another run whose weights training starts from; None: none.
     """
-    if config.network.energy == 'preconditioned' and not config.data.data_std:
-        mean, std = workers.told_by_chief(lambda: data_scale(config.data, workdir, init_from))
-        config = config.replace(data_mean=tuple(mean), data_std=std)
+    data = config.data
+    if config.network.energy == 'preconditioned' and not (data.data_std and data.data_mean):
+        mean, std = workers.told_by_chief(lambda: data_scale(data, workdir, init_from))
+        config = config.replace(data_mean=data.data_mean or tuple(mean), data_std=data.data_std or std)
     if not config.training.train_steps or dataset_table.is_own(config.data.dataset):
         chosen = workers.told_by_chief(lambda: steps_for_pictures(config, workdir))
         config = config.with_flags(**chosen)
@@ -72,7 +73,8 @@ def data_scale(data: Data, workdir: str, init_from: str | None) -> tuple[tuple[f
     Returns:
       Pair of the mean of each channel, and one standard deviation of all pixels around these means.
     """
-    for source in (workdir, init_from):
+    begun = workdir if workdirs.steps(workdir) else None
+    for source in (begun, init_from):
         if source and configuration.exists(source):
             found = configuration.load(source).data
             return found.data_mean, found.data_std
@@ -104,7 +106,7 @@ def steps_for_pictures(config: Config, workdir: str) -> dict[str, int]:
     options = config.training
     if options.train_steps:
         return {}
-    if configuration.exists(workdir):
+    if workdirs.steps(workdir):
         kept = configuration.load(workdir).training
         return {'train_steps': kept.train_steps, 'decay_steps': kept.decay_steps}
     thousands = round(_EPOCHS * count / options.batch_size / 1000)

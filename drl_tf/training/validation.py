@@ -89,7 +89,7 @@ class PublicCallbacks(keras.callbacks.CallbackList):
     ):
         self.public = model
         model.stop_training = False
-        super().__init__(callbacks, model=model)
+        super().__init__(keras.tree.flatten(callbacks), model=model)  # Keras runs a bare one in a thread.
 
     def set_model(self, model: keras.Model) -> None:
         self.fitted = model

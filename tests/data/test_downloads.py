@@ -2,10 +2,12 @@
 something else."""
 
 import hashlib
+import os
 import re
 import shutil
 import socket
 import threading
+import typing
 
 import numpy as np
 import pytest
@@ -255,6 +257,17 @@ def test_every_builder_is_asked_for_its_archives(tmp_path, dataset, names):
     archives = downloads.wanted(tfds_datasets.make_builder(dataset_table.builder_name(data), data.data_dir))
     assert sorted(archive.name for archive in archives) == sorted(names)
     assert all(archive.size > 0 and len(archive.checksum) == 64 for archive in archives)
+
+
+def test_a_builder_that_reads_files_of_the_user_first_is_not_asked():
+
+    class Builder:
+        url_infos: typing.ClassVar = {'http://there': None}
+
+        def _split_generators(self, manager):
+            return os.listdir(manager.manual_dir)
+
+    assert downloads.wanted(Builder()) == []
 
 
 def test_all_categories_of_lsun_are_in_the_table(tmp_path):

@@ -37,6 +37,22 @@ def both(data, split='train'):
     return list(zip(levels, pipeline.load_labels(data, split).tolist(), strict=True))
 
 
+def test_some_images_are_of_all_classes(tmp_path, monkeypatch):
+    """A part of a folder whose pictures are sorted by class, from memory and from the files."""
+    save(tmp_path, *(f'{name}/{index}.png' for name in 'ab' for index in range(10)))
+    data = of(tmp_path)
+    whole = both(data)
+    for limit in (indexed.images.MAX_BYTES_IN_MEMORY, 0):
+        monkeypatch.setattr(images, 'MAX_BYTES_IN_MEMORY', limit)
+        indexed.forget()
+        some = pipeline.load_images(data, 'train', 6)[:, 0, 0, 0].tolist()
+        labels = pipeline.load_labels(data, 'train', 6).tolist()
+        assert labels == [0, 0, 0, 0, 1, 1] and set(zip(some, labels, strict=True)) < set(whole)
+        batches = np.concatenate(list(pipeline.image_batches(data, 'train', 6)))
+        assert batches[:, 0, 0, 0].tolist() == some
+        assert pipeline.load_images(data, 'train', 99)[:, 0, 0, 0].tolist() == [level for level, _ in whole]
+
+
 def test_the_first_folder_below_is_the_class_in_the_order_of_the_names(tmp_path, capsys):
     save(tmp_path, 'dog/a.png', 'cat/deep/x.png', 'cat/b.png', 'dog/z.png')
     data = of(tmp_path)

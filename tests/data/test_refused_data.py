@@ -189,6 +189,13 @@ def test_a_single_split_saved_to_disk_is_read(tmp_path):
     assert 'cannot be read' in refusal(f'hf:{tmp_path}/one')
 
 
+def test_a_test_split_without_classes_is_refused(tmp_path):
+    datasets = pytest.importorskip('datasets')
+    splits = {'train': labelled([0, 1, 0]), 'test': labelled([0, 1]).remove_columns('label')}
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / 'two')
+    assert 'its split test has no column label' in refusal(f'hf:{tmp_path}/two')
+
+
 @pytest.mark.parametrize('kind', ['npz', 'hf', 'parquet', 'python'])
 def test_pictures_without_a_class_are_counted_and_kept(tmp_path, caplog, kind):
     """Label -1, in either split; the networks get the label 0. Without any class the flag is refused."""

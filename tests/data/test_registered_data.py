@@ -26,6 +26,7 @@ pytestmark = pytest.mark.usefixtures('fresh')
         ((IMAGES, [0, 1]), 'must be 4 whole numbers from 0'),
         ((IMAGES, ['a'] * 4), 'must be 4 whole numbers from 0'),
         ((IMAGES, np.arange(4) - 2), 'must be 4 whole numbers from 0'),
+        ((IMAGES, np.array([0, 1, 2, 2**32])), 'below 100,000'),
         (7, 'failed on the train split'),
     ],
 )

@@ -63,6 +63,7 @@ def given(tmp_path):
     (tmp_path / 'text.png').write_text('text')
     Image.fromarray(np.zeros([9, 9], np.uint8)).save(tmp_path / 'small.png')
     Image.fromarray(np.zeros([16, 16], np.uint8)).save(tmp_path / 'black.png')
+    np.savez(tmp_path / 'kernel.npz', np.ones([3, 3]))
     return tmp_path
 
 
@@ -85,11 +86,14 @@ def given(tmp_path):
         (['--mode=restore', '--degradation=rain'], '--degradation=rain must be super2'),
         (['--mode=restore', '--degradation=grey'], 'needs a model of colour images'),
         (['--mode=restore', '--degradation=noise:0.2'], 'noise cannot be undone by --method=replace'),
+        (['--mode=restore', '--degradation=blur:{}/kernel.npz'], 'is no sound .npy file'),
+        (['--mode=inpaint', '--edit_steps=3'], '--edit_steps=3 needs --method=posterior'),
         (['--mode=restore', '--degraded'], '--degraded is for images of your own'),
         (['--mode=edit', '--strength=0'], '--strength=0.0 must be above 0'),
         (['--mode=interpolate', '--between=1'], '--between=1 must be'),
         (['--mode=compose', '--expression=3 &'], '--expression=3 & is not understood'),
         (['--mode=compose', '--expression=3'], 'the model has no classes; there is no class 3'),
+        (['--mode=compose', '--expression=3 | 8', '--first_sample=9'], '--first_sample is not for mixtures'),
         (['--mode=compose', '--expression=1', '--labels=1'], 'drop --labels'),
     ],
 )  # fmt: skip

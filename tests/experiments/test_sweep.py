@@ -3,8 +3,10 @@
 import csv
 
 import pytest
+from helpers import golden
 from helpers.tiny import call
 
+from drl_tf.config import config as configuration
 from drl_tf.experiments import sweep
 
 
@@ -14,6 +16,20 @@ from drl_tf.experiments import sweep
 )
 def test_no_two_rows_have_the_same_number_of_steps(levels, steps):
     assert sweep.steps_of_level(levels) == steps
+
+
+def test_gradients_are_those_of_the_levels_that_are_visited(monkeypatch):
+    """One of two levels: half of the gradients, and the time of its own chain."""
+    swept = []
+    monkeypatch.setattr(sweep, 'score_variants', lambda *arguments: swept.append(arguments[2]))
+    run = str(golden.DIRECTORY / 't6')
+    config = configuration.load(run)
+    for levels in (0, 1):
+        sweep.sweep_steps(config.replace(sampling_levels=levels), run, None)
+    both, one = (list(each.variants.items()) for each in swept)
+    assert [count for count, _ in both] == [2 * K for K in sweep.steps_of_level(2)]
+    assert [count for count, _ in one] == sweep.steps_of_level(1)
+    assert one[0][1]['step_scale'] == pytest.approx((2 / 18) ** 0.5)
 
 
 @pytest.mark.slow

@@ -76,6 +76,18 @@ def test_flops(capsys):
     assert more == pytest.approx(2 * 2 * 16 * 16 * 9 * 2 * 32 * 32, rel=0.1)
 
 
+def test_the_weights_of_a_unet_count(capsys):
+    """The gradient in the weights is as large a share of a step as with a residual network."""
+
+    def passes(network):
+        small = ['--recipe=preconditioned', '--image_size=16', '--channels=32', '--channel_mult=1']
+        options = [*small, '--num_res_blocks=1', f'--network={network}']
+        _, cost = dry_run(capsys, *options)
+        return cost['FLOPs of a training step, per image'] / cost['FLOPs of one energy']
+
+    assert passes('unet') == pytest.approx(passes('resnet'), rel=0.15)
+
+
 def test_devices_of_a_dry_run(capsys):
     """They share the batch; arithmetic is that of the hardware asked for, memory is held against that of a
     TPU."""

@@ -81,6 +81,8 @@ def test_large_states_are_reduced():
     found = measuring.small_pictures([state, -state])
     assert found.shape == (2, 2, 128, 128, 1) and found.dtype == np.uint8
     np.testing.assert_allclose(found[0, 0, :, 0, 0], (ramp[::2] + ramp[1::2] + 2) / 4 * 255, atol=1)
+    for height, width, expected in ((256, 64, (128, 32)), (8, 512, (2, 128)), (64, 128, (64, 128))):
+        assert measuring.small_pictures([np.zeros([1, height, width, 1])]).shape[2:4] == expected
 
 
 def test_a_run_is_measured_once_and_its_states_end_in_its_samples(tiny_run, tmp_path, capsys, monkeypatch):

@@ -11,6 +11,7 @@ from helpers.small_models import trained
 from drl_tf.base.errors import UserError
 from drl_tf.config import config
 from drl_tf.runs import checkpoint, workdirs
+from drl_tf.runs.run_directory import Run
 
 
 def state(model):
@@ -34,6 +35,19 @@ def test_every_variable_comes_back(tmp_path):
     assert checkpoint.restore(model, tmp_path) == 1
     for now, then in zip(state(model), before, strict=True):
         np.testing.assert_array_equal(now, then)
+
+
+def test_the_best_of_a_part_that_is_rolled_back_is_put_aside(tmp_path):
+    """Training will write another checkpoint of its step."""
+    for step in (8, 16):
+        (tmp_path / 'checkpoints' / f'{step:08d}').mkdir(parents=True)
+    checkpoint.keep_best(str(tmp_path), 16, {'score': 1})
+    run = Run(str(tmp_path))
+    run.step_back([], 20)
+    assert checkpoint.best_step(str(tmp_path)) == 16
+    run.step_back([20], 19)
+    assert workdirs.steps(str(tmp_path)) == [8] and checkpoint.best_score(str(tmp_path)) is None
+    assert (tmp_path / 'best.1' / '00000016').is_dir()
 
 
 def test_keeps_the_last_three_and_no_half_written_one(tmp_path, monkeypatch):

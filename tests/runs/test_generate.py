@@ -71,6 +71,19 @@ def test_a_set_of_other_weights_is_not_taken_for_finished(sample, tmp_path, monk
     np.testing.assert_array_equal(np.asarray(Image.open(path)), drawn[0, ..., 0])
 
 
+def test_pictures_of_other_weights_do_not_stay(sample, tmp_path, monkeypatch):
+    """A set that was drawn again without single images has none, so a third call writes them."""
+    out = f'--output_dir={tmp_path}/out'
+    path = sorted(pathlib.Path(sample(out, '--save_images')[-2].split()[-1]).iterdir())[0]
+    path.write_bytes(b'of a former model')
+    plain = checkpoint.fingerprint
+    monkeypatch.setattr(checkpoint, 'fingerprint', lambda *arguments: plain(*arguments)[::-1])
+    sample(out)
+    assert not path.exists()
+    assert DRAWN_BEFORE not in sample(out, '--save_images')
+    assert np.asarray(Image.open(path)).shape == (16, 16)
+
+
 def test_an_exported_model_is_read_where_it_lies(capsys, tmp_path, monkeypatch):
     """No workdir is made where the samples go elsewhere."""
     monkeypatch.chdir(tmp_path)

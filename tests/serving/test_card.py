@@ -12,7 +12,7 @@ from helpers.tiny import call
 
 import drl_tf
 from drl_tf.config import config as configuration
-from drl_tf.runs import exported
+from drl_tf.runs import checkpoint, exported, samples
 from drl_tf.serving import provenance
 
 
@@ -77,6 +77,21 @@ def test_the_likelihood_of_the_most_annealing_is_taken(workdir):
         (workdir / 'likelihood' / f'{name}.json').write_text(json.dumps({**known, **changes}))
     assert provenance.history(str(workdir), 4, 'ema')['likelihood'] == {**known, 'transitions': 30}
     assert provenance.history(str(workdir), 4, 'raw')['likelihood'] is None
+
+
+def test_results_of_other_weights_do_not_count(workdir):
+    """Such as those of a run that was trained anew in the same directory, up to the same step."""
+    (workdir / 'likelihood').mkdir()
+    model, _ = checkpoint.load_model(str(workdir))
+    sha = samples.fingerprint(model, 'ema')
+    for name, weights_sha256, log_z in (('a', 'other', 1.0), ('b', sha, 2.0)):
+        summary = {'log_z': [log_z]}
+        result = {'step': 4, 'weights': 'ema', 'method': 'direct', 'test': {'num_images': 9}}
+        path = workdir / 'likelihood' / f'{name}.json'
+        path.write_text(json.dumps({**result, 'weights_sha256': weights_sha256, 'summary': summary}))
+    assert provenance.history(str(workdir), 4, 'ema', model)['heights'] == {'log_z': [2.0]}
+    path.unlink()
+    assert provenance.history(str(workdir), 4, 'ema', model)['heights'] is None
 
 
 @pytest.mark.usefixtures('quick')

@@ -19,6 +19,7 @@ from helpers.presets import digest
 import drl_tf
 from drl_tf.base import seal
 from drl_tf.base.errors import UserError
+from drl_tf.runs import beginnings
 
 LOADED = """
 import json, sys
@@ -91,6 +92,23 @@ def test_the_files_are_those_of_keras_hub(model, preset):
     front = yaml.safe_load(front)
     assert (front['library_name'], front['license']) == ('drl_tf', 'apache-2.0')
     assert '# small\n' in text and 'of step 4 of 4' in text and "from_preset('small')" in text
+
+
+def test_a_licence_that_is_not_known_is_not_claimed(tmp_path):
+    """Weights that began, one run before, with a network of the authors' code."""
+    config = drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 't6').config
+    start = {
+        'init_from': 'runs/a',
+        'weights': 'ema',
+        'step': 3,
+        'dataset': 'digits',
+        'recipe': 't6',
+        'imported': True,
+    }
+    model = drl_tf.EnergyModel(config, beginning={**beginnings.NEW, 'start': start})
+    model.save_to_preset(tmp_path / 'p')
+    front = (tmp_path / 'p' / 'README.md').read_text().split('---\n', 2)[1]
+    assert yaml.safe_load(front)['license'] == 'unknown'
 
 
 def test_local_paths_are_not_saved(tmp_path):

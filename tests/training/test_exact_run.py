@@ -66,6 +66,12 @@ def test_the_images_are_stored_once(run, capsys):
     assert '--exact_images=30 here, 40 there' in line
 
 
+def test_more_images_than_there_are_are_refused(capsys, tmp_path):
+    """The run would store fewer, and refuse the same command when it is given again."""
+    command = [*OPTIONS[:-1], '--exact_images=5000', f'--workdir={tmp_path}/w']
+    assert '--exact_images=5000 must be at most 4000, or 0 for all images' in refused(capsys, *command)
+
+
 def test_python_loads_it(run, tmp_path):
     model = drl_tf.EnergyModel.from_preset(run)
     images = model.generate(4, labels=7)

@@ -199,7 +199,10 @@ def test_restart_moves_nothing_but_a_run(capsys, monkeypatch, tiny_run, tmp_path
     assert (tmp_path / 'notes' / 'mine.txt').read_text() == 'mine'
     shutil.copytree(tiny_run, tmp_path / 'w')
     arguments = ['--restart', f'--workdir={tmp_path}/w']
-    assert 'the same directory' in refused(capsys, *TINY, *arguments, f'--init_from={tmp_path}/w')
+    shutil.copytree(tiny_run, tmp_path / 'w' / 'within')
+    for start in (f'{tmp_path}/w', f'{tmp_path}/w/within'):
+        line = refused(capsys, *TINY, *arguments, f'--init_from={start}')
+        assert f'--restart would move --init_from={start} too' in line
     assert 'holds no exported model: give the folder that --mode=export printed, or give a run' in refused(
         capsys, *TINY, *arguments, f'--init_from={tmp_path}/notes'
     )

@@ -62,7 +62,7 @@ def figures(real: np.ndarray, other: np.ndarray) -> dict[str, float]:
     real, other = (_checked(name, values) for name, values in (('real', real), ('other', other)))
     is_real = np.repeat([1, 0], [len(real), len(other)])
     scores = np.concatenate([real, other])
-    fpr, tpr, _ = metrics.roc_curve(is_real, scores)
+    fpr, tpr, _ = metrics.roc_curve(is_real, scores, drop_intermediate=False)
     return {
         'auroc': auroc(real, other),
         'aupr': float(metrics.average_precision_score(is_real, scores)),

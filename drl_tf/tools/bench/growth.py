@@ -91,7 +91,8 @@ def lines(settings: Settings) -> Iterator[dict[str, Any]]:
     functions: dict[tuple[str, int, str], Callable[[], object]] = {}
     made: dict[Config, dict[str, Callable[[], object]]] = {}  # All axes have the base in common.
     for (axis, value), changed in points.items():
-        made.setdefault(changed, _programs(changed))
+        if changed not in made:
+            made[changed] = _programs(changed)
         for program, function in made[changed].items():
             functions[axis, value, program] = function
     seconds = in_turn(functions, settings.rounds)

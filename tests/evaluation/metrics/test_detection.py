@@ -29,6 +29,11 @@ def test_figures_are_those_of_scikit_learn(ties):
     assert found['fpr95'] == pytest.approx(fpr[tpr >= 0.95].min())
 
 
+def test_ties_keep_the_point_of_95_percent():
+    """Equal sets of 100 scores that tie one by one: at 95 % of the real images, 95 % of the others."""
+    assert detection.figures(np.arange(100.0), np.arange(100.0))['fpr95'] == pytest.approx(0.95)
+
+
 def test_figures_of_two_normal_scores():
     """AUROC is Phi(d / sqrt 2), and 1 - FPR at 95 % TPR is Phi(d - 1.645)."""
     found = detection.figures(*normals(100_000))
