@@ -100,7 +100,10 @@ class Evaluation:
         changes='scores',
     )
     num_real: int = option(
-        50_000, 'Use at most this many real images, the first of a split; 0: all.', low=0, changes='scores'
+        50_000,
+        'At most so many real images: the first of a split, or of your own data some of every part; 0: all.',
+        low=0,
+        changes='scores',
     )
     evaluate_every: int = option(
         0,

@@ -13,7 +13,7 @@ import numpy as np
 from absl import logging
 
 from drl_tf.base.errors import UserError
-from drl_tf.data import pipeline
+from drl_tf.data import dataset_table, facts, pipeline
 from drl_tf.data.known_datasets import PLACED
 from drl_tf.distributed import devices, spread, workers
 from drl_tf.evaluation.metrics import extractors, statistics
@@ -42,7 +42,7 @@ class Evaluator:
     Args:
       config: the configuration. The option `extractor` names the network; `stats_file` names a file with
         statistics of the real images. Without this file, the real images are the first `num_real` images of
-        the training split.
+        the training split, or of the user's own data as many, spread over the split.
       parts: a directory for intermediate results, from which an interrupted evaluation continues.
       changed: a function that changes the real images before they are used. It gets an iterable of batches,
         uint8 [n, H, W, C], and returns an iterable of changed batches. It needs an attribute `words`, a text
@@ -189,7 +189,7 @@ def spread_extractor(config: Config) -> tuple[Extractor, Callable[[Callable[[], 
 def summarise(
     config: Config, extractor: Extractor, split: str, keep: int, part: str, changed: Any = None
 ) -> Statistics:
-    """Computes mean and covariance of the features of real images, the first images of a split.
+    """Computes mean and covariance of the features of real images of a split.
 
     Args:
       config: the configuration; its option `num_real` is the number of images (0: all images of the split).
@@ -209,7 +209,9 @@ def summarise(
     limit = config.evaluation.num_real or None
     count = pipeline.count_images(data, split)
     total = min(limit or count, count)
-    words = f'the first {total:,} images of the {split} split of {_name(data)} at {_size(data)} px'
+    is_spread = total < count and dataset_table.find_spec(data.dataset).source in facts.OPEN
+    which = f'{total:,} images spread over' if is_spread else f'the first {total:,} images of'
+    words = f'{which} the {split} split of {_name(data)} at {_size(data)} px'
     batches = pictures.progress(pipeline.image_batches(data, split, limit), total, 'real images')
     if changed:
         words = f'{words}, {changed.words}'

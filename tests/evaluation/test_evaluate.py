@@ -8,12 +8,26 @@ from helpers import stand_in
 from helpers.tiny import TINY, refused, scores
 from PIL import Image
 
+from drl_tf.config import config as configuration
 from drl_tf.evaluation import evaluator
 from drl_tf.evaluation.metrics import extractors
 
 FRECHET = 'frechet_distance_digits_classifier'
 STAND_IN = 'frechet_distance_stand_in_for_inception'
 DIGITS = ['--dataset=digits', '--image_size=16', '--num_classes=0']
+
+
+def test_some_pictures_of_ones_own_are_spread_over_the_split(tmp_path):
+    """Of ten grey levels in order, with the last one held out, three are not the first three."""
+    for value in range(10):
+        Image.new('L', (8, 8), value).save(tmp_path / f'{value}.png')
+    folder = configuration.Config().replace(
+        dataset='folder', data_dir=str(tmp_path), image_size=8, image_channels=1, num_real=3
+    )
+    plain = extractors.Extractor('plain', 'abc', 'none', lambda images: (images[:, 0, 0].astype(float), None))
+    found = evaluator.summarise(folder, plain, 'train', keep=3, part='')
+    assert found.images == f'3 images spread over the train split of folder {tmp_path} at 8 px'
+    assert np.ravel(found.features).tolist() == [0, 3, 6]
 
 
 def test_digits_are_scored_by_their_classifier(capsys, tiny_run):
