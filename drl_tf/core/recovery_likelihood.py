@@ -129,7 +129,7 @@ class RecoveryLikelihood(graphs.FitHooks, SavedModel, EnergyModel):
         size = images.shape[0]
         first = replica * size
         root = noise.root(options.seed, noise.TRAINING)
-        seed = noise.fold(root, self.attempt, self.steps_taken)
+        seed = noise.fold(root, self.attempt, self.optimizer.iterations.value)
         levels, angles = self.draw_levels(seed)
         if labels is not None:
             hidden = noise.dropped(seed, options.label_dropout, options.batch_size)

@@ -96,7 +96,8 @@ def _flat(value: Any, shape: Sequence[int], dtype: tf.DType) -> list[Any]:
     right: Any = {tf.string: str, tf.float32: (int, float), tf.int32: int, tf.bool: bool}[dtype]
     is_right = isinstance(value, right) and isinstance(value, bool) == (dtype == tf.bool)
     largest = {tf.int32: 2**31 - 1, tf.float32: 2**127}.get(dtype)
-    if not is_right or (largest and not -largest - 1 <= value <= largest):
+    is_far = largest and isinstance(value, int) and not -largest - 1 <= value <= largest
+    if not is_right or is_far:
         raise ValueError(f'JSON Value: {json.dumps(value)[:50]} is not of expected type: {dtype.name}')
     return [value.encode() if dtype == tf.string else value]
 

@@ -147,7 +147,7 @@ class Fitting:
             raise UserError('fit: exact energies hold their training images and have no weights to train')
         self._compile(batch_size, learning_rate)
         options['steps_per_epoch'] = options['steps_per_epoch'] or data.num_batches(batch_size)
-        batches = data.batches(batch_size, self.recipe.seed + self.step)  # Each fit has an order of its own.
+        batches = data.batches(batch_size, self.recipe.seed)
         step = self._start = self.model.step
         weights = [[network.get_weights() for network in pair] for pair in self.model.averages]
         options['callbacks'] = [_StopOnDivergence(), _EpochMeans(), *options['callbacks']]
