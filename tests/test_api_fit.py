@@ -194,7 +194,7 @@ def test_checkpoints_of_keras_hold_the_public_model(tmp_path):
     assert model.step == keras.saving.load_model(path).step == golden.STEPS + 5
 
 
-def test_losses_that_had_begun_go_on(tmp_path):
+def test_losses_that_had_begun_go_on():
     """`heights_after` counts the steps of the run, not those of this fit."""
     options = small_models.PRECONDITIONED.replace(levels='continuous', recovery_nce=0.5, heights_after=3)
     fitted = drl_tf.EnergyModel(build_model(options), step=4)

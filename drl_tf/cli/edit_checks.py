@@ -71,11 +71,11 @@ def check_configuration(command: Command, config: Config) -> None:
     """
     modes = set(command.mode)
     if 'inpaint' in modes:
-        plans.check(config, command.method, '', command.edit_levels)
+        plans.check(config, command.method, '', command.edit_levels, command.edit_steps)
         masks.check(command.mask, *config.image_shape[:2])
     if 'restore' in modes:
         degradation = degradations.parse(command.degradation, config.image_shape)
-        plans.check(config, command.method, degradation.kind, command.edit_levels)
+        plans.check(config, command.method, degradation.kind, command.edit_levels, command.edit_steps)
     if features(command, config):
         combinations.check_extractor(config.data, config.evaluation.extractor, config.evaluation.inception)
     if modes & {'edit', 'interpolate'} and config.planar:

@@ -53,8 +53,8 @@ class Data:
     )
     exact_images: int = option(
         0,
-        'Training images of --energy=exact, the first ones; 0: all, and their mirror images if training '
-        'mirrors the dataset.',
+        'Training images of --energy=exact: the first ones, or of your own data some of every part; 0: all, '
+        'and their mirror images if training mirrors the dataset.',
         low=0,
     )
     num_classes: int = option(

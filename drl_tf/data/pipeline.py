@@ -125,8 +125,9 @@ def load_images(data: config.Data, split: str, limit: int | None = None) -> np.n
         return images.crop_and_resize(digits.load(split)[0][:limit], data).numpy()
     if spec.source in facts.OPEN:
         mine = indexed.load(data, split)
-        whole = mine.images if limit is None else None
-        return np.concatenate(list(mine.batches(limit))) if whole is None else whole
+        if limit is None and mine.images is not None:
+            return mine.images
+        return np.concatenate(list(mine.batches(limit)))
     builder = tfds_datasets.open_builder(data)
     return tfds_reading.load(builder, tfds_datasets.split_name(builder, data, split), data, limit)
 

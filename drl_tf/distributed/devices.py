@@ -248,6 +248,12 @@ def on_tpu() -> bool:
     return isinstance(strategy(), tf.distribute.TPUStrategy) or bool(tf.config.list_physical_devices('TPU'))
 
 
+def num_workers() -> int:
+    """Returns how many workers the strategy spans."""
+    is_shared = isinstance(strategy(), tf.distribute.MultiWorkerMirroredStrategy)
+    return cluster.workers().count if is_shared else 1
+
+
 def jit_compile() -> bool:
     """Returns whether to compile with XLA: on GPU and TPU, but not with several workers.
 

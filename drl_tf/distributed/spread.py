@@ -20,8 +20,7 @@ def replicas() -> int:
     strategy = devices.strategy()
     if isinstance(strategy, tf.distribute.TPUStrategy):
         return 1
-    is_shared = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-    return strategy.num_replicas_in_sync // (cluster.workers().count if is_shared else 1)
+    return strategy.num_replicas_in_sync // devices.num_workers()
 
 
 def over_replicas(function: Run) -> Run:

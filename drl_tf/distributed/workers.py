@@ -33,8 +33,7 @@ _by_itself: list[bool] = []
 
 def count() -> int:
     """Returns how many workers run together: 1 inside a function that `by_chief` calls, else all workers."""
-    is_shared = isinstance(devices.strategy(), tf.distribute.MultiWorkerMirroredStrategy)
-    return cluster.workers().count if is_shared and not _by_itself else 1
+    return 1 if _by_itself else devices.num_workers()
 
 
 def is_chief() -> bool:

@@ -35,7 +35,7 @@ def method_of(config: Config, method: str = '') -> str:
     return method or ('posterior' if preconditioned else 'replace')
 
 
-def check(config: Config, method: str, kind: str, num_levels: int) -> None:
+def check(config: Config, method: str, kind: str, num_levels: int, num_steps: int = -1) -> None:
     """Checks that a method can inpaint or restore images with a model; raises UserError if not.
 
     'posterior' needs a model that was trained with --energy=preconditioned. 'replace' works with other models
@@ -47,6 +47,7 @@ def check(config: Config, method: str, kind: str, num_levels: int) -> None:
       kind: the degradation: 'super2', 'super4', 'grey', 'blur' or 'noise'; '': inpainting.
       num_levels: number of noise levels to visit; 0: the levels that sampling visits. A number above 0 needs
         'posterior' and a model that was trained with --levels=continuous.
+      num_steps: number of chain steps at each level, which 'replace' does not have; -1: the default.
     """
     if config.planar:
         raise UserError(f'--dataset={config.data.dataset} has points, and images are edited')
@@ -63,6 +64,8 @@ def check(config: Config, method: str, kind: str, num_levels: int) -> None:
             f'--edit_levels={num_levels} needs --method=posterior and energies between the noise levels '
             '(--levels=continuous): drop it'
         )
+    if num_steps >= 0 and method == 'replace':
+        raise UserError(f'--edit_steps={num_steps} needs --method=posterior: drop it')
 
 
 def checked(config: Config, plan: Plan | None, degradation: Degradation | None) -> Plan:

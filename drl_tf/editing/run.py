@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from drl_tf.base import pixels
-from drl_tf.base.errors import UserError
 from drl_tf.config.data_options import DIGITS
 from drl_tf.core import noise
 from drl_tf.core.inverse import Plan, default_plan
@@ -82,12 +81,9 @@ class EditRequest:
           config: the configuration of the model.
 
         Raises:
-          UserError: `method` is 'posterior', and the model was not trained with --energy=preconditioned; or
-            `edit_steps` is given and the method is 'replace', which has no such steps.
+          UserError: `method` is 'posterior', and the model was not trained with --energy=preconditioned.
         """
         found = default_plan(config, plans.method_of(config, self.method))
-        if self.edit_steps >= 0 and found.method == 'replace':
-            raise UserError(f'--edit_steps={self.edit_steps} needs --method=posterior: drop it')
         effort = Effort(
             num_steps=found.effort.num_steps if self.edit_steps < 0 else self.edit_steps,
             step=found.effort.step,

@@ -70,7 +70,7 @@ def measure(config: Config, workdir: str, count: int = 0) -> Measured:
             'proposal': config.diffusion.proposal,
             'final_denoise': config.diffusion.final_denoise,
             'sampling': dataclasses.asdict(config.sampling),
-            'images': [array_digest(real_images(config, split, count)[0]) for split in _SPLITS],
+            'images': [array_digest(*real_images(config, split, count)) for split in _SPLITS],
         }
     )
     known = measured.load(workdir, [])

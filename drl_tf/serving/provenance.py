@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from drl_tf.base.files import read_sound_json
@@ -53,39 +54,23 @@ def history(
       - 'direct': the result of --mode=likelihood --method=direct; of several, the one over the most images.
       - 'density': the result of --mode=density, for points of the plane.
     """
-
     sha = samples.fingerprint(model, weights) if model else None
-
-    def results(directory: str) -> list[dict[str, Any]]:
-        paths = sorted(glob.glob(os.path.join(glob.escape(workdir), directory, '*.json')))
-        return [
-            result
-            for result in map(read_sound_json, paths)
-            if (result.get('step'), result.get('weights')) == (step, weights)
-            and (sha is None or result.get('weights_sha256', sha) == sha)
-        ]
-
-    needed = {'log_z_low', 'log_z_high', 'transitions', 'num_chains'}
-    likelihoods = [result for result in results('likelihood') if needed <= result.keys()]
-    likelihood = max(likelihoods, key=effort_of_annealing, default=None)
-    directs = [result for result in results('likelihood') if result.get('method') == 'direct']
-    direct = max(directs, key=lambda result: result['test']['num_images'], default=None)
-    densities = [result for result in results('density') if '0' in result.get('levels', {})]
-    density = max(
-        densities,
-        key=lambda result: ('summary' in result, result['num_chains'] * result['ais_steps']),
-        default=None,
+    evaluations, likelihoods, densities = (
+        _results(workdir, directory, step, weights, sha)
+        for directory in ('evaluation', 'likelihood', 'density')
     )
+    direct = max(
+        filter(_is_direct, likelihoods), key=lambda result: result['test']['num_images'], default=None
+    )
+    density = max(filter(_is_density, densities), key=_effort_of_density, default=None)
     carried = beginnings.beginning(workdir)
-    if direct:
-        carried['heights'] = direct['summary']
-    elif density and density.get('summary'):
-        carried['heights'] = density['summary']
+    if measured := (direct or density or {}).get('summary'):
+        carried['heights'] = measured
     found = {
         **NOTHING,
         **carried,
-        'evaluations': results('evaluation'),
-        'likelihood': likelihood,
+        'evaluations': evaluations,
+        'likelihood': max(filter(_is_annealed, likelihoods), key=effort_of_annealing, default=None),
         'direct': direct,
         'density': density,
     }
@@ -93,6 +78,36 @@ def history(
         return found
     surroundings = read_sound_json(os.path.join(checkpoint.find(workdir, step), 'surroundings.json'))
     return {**found, 'seconds': _seconds(workdir, step), 'device': surroundings.get('device')}
+
+
+def _results(
+    workdir: str, directory: str, step: int, weights: Weights, sha: str | None
+) -> list[dict[str, Any]]:
+    """Reads the sound results in a directory of a run that are of this step and of these weights."""
+    paths = sorted(glob.glob(os.path.join(glob.escape(workdir), directory, '*.json')))
+    return [
+        result
+        for result in map(read_sound_json, paths)
+        if (result.get('step'), result.get('weights')) == (step, weights)
+        and (sha is None or result.get('weights_sha256', sha) == sha)
+    ]
+
+
+def _is_annealed(result: Mapping[str, Any]) -> bool:
+    return {'log_z_low', 'log_z_high', 'transitions', 'num_chains'} <= result.keys()
+
+
+def _is_direct(result: Mapping[str, Any]) -> bool:
+    return result.get('method') == 'direct'
+
+
+def _is_density(result: Mapping[str, Any]) -> bool:
+    return '0' in result.get('levels', {})
+
+
+def _effort_of_density(result: Mapping[str, Any]) -> tuple[bool, int]:
+    """Tells which of several results to take: one that has the heights, then the one of most annealing."""
+    return 'summary' in result, result['num_chains'] * result['ais_steps']
 
 
 def _seconds(workdir: str, step: int) -> float | None:
