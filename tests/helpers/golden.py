@@ -18,7 +18,7 @@ from drl_tf.cli.main import main as command_line
 from helpers.tiny import TINY
 
 DIRECTORY = pathlib.Path(__file__).parent.parent / 'golden'
-RECIPES = ('t6', 'cdrl', 't1k', 'preconditioned')
+RECIPES = ('t6', 'cdrl', 't1k', 'preconditioned', 'heights')
 STEPS = 4
 _REQUESTS = {
     'energy': ('images', 'level'),
@@ -29,10 +29,18 @@ _OF_CLASSES = {
     'energy_class': ('images', 'level', 'labels', 'guidance'),
     'sample_class': ('seed', 'labels', 'guidance'),
 }
+_OF_HEIGHTS = {'log_likelihood': ('images',), 'score': ('images',)}
 
 
 def train(recipe, workdir, steps):
-    """Trains the small run up to a step; its next command, with more steps, goes on from there."""
+    """Trains the small run up to a step; its next command, with more steps, goes on from there. 'heights' is
+    the recipe of preconditioned energies with every loss of heights."""
+    losses = []
+    if recipe == 'heights':
+        recipe = 'preconditioned'
+        weights = dict(time_score=0.05, level_classification=0.05, recovery_nce=0.1, recovery_off_data=0.1)
+        losses = [f'--{name}={weight}' for name, weight in weights.items()]
+        losses.append('--num_classes=0')
     classes = 10 if recipe in ('cdrl', 'preconditioned') else 0
     mcmc_steps = 2 if recipe in ('t6', 'cdrl') else 0
     decay_steps = 8000 if recipe == 'preconditioned' else 0  # As in the stored run.
@@ -40,7 +48,7 @@ def train(recipe, workdir, steps):
         *TINY, f'--recipe={recipe}', '--image_size=8', f'--num_classes={classes}', '--num_levels=2',
         f'--mcmc_steps={mcmc_steps}', f'--decay_steps={decay_steps}', '--initializer_channels=8',
         '--initializer_mult=1', '--noinitializer_attention', '--max_loss=1000',
-        '--log_every=1', '--checkpoint_every=100',
+        '--log_every=1', '--checkpoint_every=100', *losses,
     ]  # fmt: skip
     return command_line(['run.py', *options, f'--train_steps={steps}', f'--workdir={workdir}'])
 
@@ -61,8 +69,10 @@ def requests():
 
 def answers(signatures):
     """{'<signature> <output>': array} of the requests; the samples as float32, since they are uint8."""
-    inputs, found = requests(), {}
-    for name, keys in (_REQUESTS | (_OF_CLASSES if 'sample_class' in signatures else {})).items():
+    inputs, found, asked = requests(), {}, dict(_REQUESTS)
+    asked |= _OF_CLASSES if 'sample_class' in signatures else {}
+    asked |= _OF_HEIGHTS if 'log_likelihood' in signatures else {}
+    for name, keys in asked.items():
         outputs = signatures[name](**{key: tf.constant(inputs[key]) for key in keys})
         found |= {f'{name} {output}': value.numpy().astype(np.float32) for output, value in outputs.items()}
     return found
@@ -78,8 +88,9 @@ def main(recipe):
     directory, goes_on = DIRECTORY / recipe, DIRECTORY / f'{recipe}.goes_on'
     shutil.rmtree(directory, ignore_errors=True)
     code = train(recipe, directory, STEPS)
+    modes = 'likelihood,export' if recipe == 'heights' else 'export'
     code |= command_line(
-        ['run.py', '--mode=export', f'--workdir={directory}', f'--export_dir={directory}/saved_model']
+        ['run.py', f'--mode={modes}', f'--workdir={directory}', f'--export_dir={directory}/saved_model']
     )
     shutil.copytree(directory, goes_on)
     code |= train(recipe, goes_on, STEPS + 2)
@@ -88,7 +99,7 @@ def main(recipe):
     shutil.rmtree(goes_on)
     for unneeded in ('samples', 'tensorboard'):
         shutil.rmtree(directory / unneeded)
-    for unneeded in ('.lock', 'saved_model/.lock', 'saved_model/1/README.md'):
+    for unneeded in ('.lock', 'report.html', 'saved_model/.lock', 'saved_model/1/README.md'):
         (directory / unneeded).unlink()
     return code
 

@@ -8,7 +8,9 @@ import pytest
 import tensorflow as tf
 from helpers import golden
 
+from drl_tf.core.weights import Weights
 from drl_tf.runs import checkpoint
+from drl_tf.serving import provenance
 from drl_tf.serving.signatures import Export
 
 
@@ -43,7 +45,8 @@ def test_the_saved_model_answers_as_it_did(recipe, expected):
 def test_the_checkpoint_gives_the_numbers_it_gave(recipe, expected):
     model, step = checkpoint.load_model(str(golden.DIRECTORY / recipe))
     assert step == golden.STEPS
-    export = Export(model, 16)
+    heights = provenance.history(str(golden.DIRECTORY / recipe), step, Weights.EMA, model)['heights']
+    export = Export(model, 16, heights=heights, log_z=heights and heights['log_z_0'])
     names = {name.partition(' ')[0] for name in expected} - {'losses'}
     assert_same_numbers(golden.answers({name: getattr(export, name) for name in names}), expected)
 
