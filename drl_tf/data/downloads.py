@@ -10,8 +10,6 @@ import threading
 from typing import Any
 
 import requests
-import tensorflow as tf
-import tensorflow_datasets as tfds
 import tqdm
 
 from drl_tf.base.errors import UserError
@@ -47,38 +45,8 @@ class Archive:
         return pathlib.PurePath(self.name).stem
 
 
-class _AskedError(Exception):
-    """Carries the URLs that a builder requests from its download manager."""
-
-
 class _NoAnswerError(Exception):
     """A server sent nothing usable; the message says what the server did."""
-
-
-class _Asking:
-    """Replaces a download manager; stops the builder at its first request."""
-
-    def download(self, urls: Any) -> None:
-        raise _AskedError(urls)
-
-    download_and_extract = download
-    manual_dir = property(lambda self: self.download([]))  # The builder reads files of the user.
-
-
-def wanted(builder: tfds.core.DatasetBuilder) -> list[Archive]:
-    """Returns the archives that a tensorflow-datasets builder downloads; [] if it knows no checksums."""
-    if not builder.url_infos:
-        return []
-    try:
-        builder._split_generators(_Asking())
-    except _AskedError as asked:
-        (urls,) = asked.args
-    urls = tf.nest.flatten(urls)
-    infos = [builder.url_infos[url] for url in urls]
-    return [
-        Archive(info.filename, url, int(info.size), info.checksum)
-        for url, info in zip(urls, infos, strict=True)
-    ]
 
 
 def gather(
@@ -93,7 +61,7 @@ def gather(
     Args:
       archives: the archives that are needed.
       manual_dir: the user's directory with archives; '': none.
-      downloads: the directory for downloads; created if it is missing.
+      downloads: the directory for downloads; created if it is missing and needed.
       unpacked: whether an unpacked archive in `manual_dir` may be used instead of the archive.
 
     Returns:
@@ -102,11 +70,12 @@ def gather(
     Raises:
       UserError: a download fails, an archive is damaged or not the expected file, or the disk is too full.
     """
-    os.makedirs(downloads, exist_ok=True)
     found = {archive: _find(archive, manual_dir, downloads, unpacked) for archive in archives}
     missing = [archive for archive, path in found.items() if not path]
-    needed = sum(archive.size - _size(_part(archive, downloads)) for archive in missing)
-    check_room(downloads, needed, 'the downloads')
+    if missing:
+        os.makedirs(downloads, exist_ok=True)
+        needed = sum(archive.size - _size(_part(archive, downloads)) for archive in missing)
+        check_room(downloads, needed, 'the downloads')
     for archive in missing:
         try:
             found[archive] = _download(archive, downloads)

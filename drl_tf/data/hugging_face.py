@@ -54,7 +54,8 @@ def open_hub(data: config.Data) -> Opened:
 def open_parquet(data: config.Data) -> Opened:
     """Opens a dataset in one or more Parquet files.
 
-    In a directory, files whose names start with `test` or `val` hold the test split.
+    In a directory, a file holds the test split if its name, or that of a folder on the way to it, starts with
+    `test` or `val`.
 
     Args:
       data: options of the dataset; `data_dir` is a Parquet file or a directory of such files.
@@ -80,11 +81,15 @@ def _parquet_files(path: str, place: str) -> dict[str, list[str]]:
     if os.path.isfile(path):
         return {'train': [path]}
     found = sorted(glob.glob(os.path.join(glob.escape(path), '**', '*.parquet'), recursive=True))
-    test = [file for file in found if os.path.basename(file).startswith(_TEST_SPLITS)]
+    test = [file for file in found if _is_of_test_split(os.path.relpath(file, path))]
     train = [file for file in found if file not in test]
     if not train:
         raise UserError(f'{place}: there is no Parquet file of the training split')
     return {'train': train, 'test': test} if test else {'train': train}
+
+
+def _is_of_test_split(path: str) -> bool:
+    return any(part.startswith(_TEST_SPLITS) for part in path.split(os.sep))
 
 
 def _library(place: str) -> Any:

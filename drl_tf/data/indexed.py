@@ -63,9 +63,12 @@ class Split:
             yield self.images[part] if self.images is not None else self._read(self.rows[part])
 
     def places(self, limit: int | None = None) -> np.ndarray:
-        """Returns the numbers of `limit` images, int64 [n], spread evenly; data may be ordered by class."""
-        count = len(self) if limit is None else min(limit, len(self))
-        return np.arange(count) * len(self) // max(1, count)
+        """Returns the numbers of `limit` random images, int64 [n], in order; None: of all images."""
+        return random_places(len(self) if limit is None else limit, len(self))
+
+    def names(self, limit: int | None = None) -> list[str]:
+        """Returns the names of the images that `batches` yields, such as their paths."""
+        return [self.pictures.name(int(row)) for row in self.rows[self.places(limit)]]
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
         with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
@@ -85,6 +88,30 @@ class Split:
         """
         read = tf.numpy_function(self._read_one, [tf.constant(self.rows)[index]], tf.uint8)
         return tf.ensure_shape(read, self.data.image_shape)
+
+
+def random_places(count: int, total: int) -> np.ndarray:
+    """Chooses `count` of `total` images at random, the same ones on every call and every machine.
+
+    Data may be ordered by class, or their classes may take turns, so neither the first images nor every n-th
+    one would stand for all.
+
+    Returns:
+      The numbers of the images in increasing order, int64 [n]; those of all images if `count` is not smaller
+      than `total`.
+
+    Examples:
+      >>> random_places(3, 100).tolist()
+      [1, 9, 26]
+      >>> random_places(3, 2).tolist()
+      [0, 1]
+    """
+    if count >= total:
+        return np.arange(total)
+    with tf.device('CPU'):
+        seed = tf.constant(noise.root(0, noise.HELD_OUT), tf.int32)
+        shuffled = tf.random.experimental.index_shuffle(tf.range(total), seed, total - 1)
+    return np.flatnonzero(shuffled.numpy() < count)
 
 
 def load(data: config.Data, split: str) -> Split:
@@ -149,10 +176,8 @@ def _held_out(count: int, every_20th: bool) -> np.ndarray:
     """Chooses the held-out images, one in twenty; returns bool [count], True for a held-out image."""
     if every_20th:
         return np.arange(1, count + 1) % min(_HELD_OUT_EVERY, count) == 0
-    with tf.device('CPU'):
-        seed = tf.constant(noise.root(0, noise.HELD_OUT), tf.int32)
-        places = tf.random.experimental.index_shuffle(tf.range(count), seed, count - 1)
-    return places.numpy() < max(1, count // _HELD_OUT_EVERY)
+    chosen = random_places(max(1, count // _HELD_OUT_EVERY), count)
+    return np.isin(np.arange(count), chosen)
 
 
 def _part(split: Split, chosen: np.ndarray) -> Split:

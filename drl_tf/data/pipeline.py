@@ -111,7 +111,7 @@ def load_images(data: config.Data, split: str, limit: int | None = None) -> np.n
     Args:
       data: options of the dataset.
       split: 'train' or 'test'.
-      limit: loads at most so many, the first ones, or of the user's own data some of every part; None: all.
+      limit: loads at most so many, the first ones, or of the user's own data random ones; None: all.
 
     Returns:
       uint8 [N, H, W, C].

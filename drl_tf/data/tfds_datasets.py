@@ -12,7 +12,16 @@ import tensorflow_datasets as tfds
 from drl_tf.base.errors import UserError, one_line
 from drl_tf.base.files import REMOTE, held
 from drl_tf.config import config
-from drl_tf.data import dataset_table, downloads, emoji, lmdb_files, lsun, tar_archives, tfds_features
+from drl_tf.data import (
+    asking,
+    dataset_table,
+    downloads,
+    emoji,
+    lmdb_files,
+    lsun,
+    tar_archives,
+    tfds_features,
+)
 from drl_tf.data.dataset_spec import ByHand
 
 # Builders of this package, besides the stock builders; each takes config and data_dir.
@@ -148,15 +157,16 @@ def _prepare(builder: tfds.core.DatasetBuilder, name: str, data: config.Data) ->
         raise UserError(
             f'{missing}: prepare it in a local --data_dir, copy {name} from there, and give this one again'
         )
+    archives = asking.wanted(make_builder(name, data.data_dir))
     if data.manual_dir:
         missing += f', nor are all its archives in --manual_dir={data.manual_dir}'
-        _check_manual_dir(builder, data.manual_dir)
+        _check_manual_dir(builder, archives, data.manual_dir)
     if spec.by_hand:
         _check_by_hand(spec.by_hand, data, missing)
     print(f'preparing {name} in {builder.data_path}: {spec.note}; licence: {spec.licence}', flush=True)
     try:
         with held(kept, '--data_dir'), _emptied(os.path.join(kept, 'at_work')) as work:
-            _write(builder, data.manual_dir, kept, work)
+            _write(builder, archives, data.manual_dir, os.path.join(kept, builder.name), work)
     except UserError as error:
         raise UserError(f'{missing}, and {error}') from error
     except Exception as error:  # Archives, builders and disks raise errors of many kinds.
@@ -165,17 +175,29 @@ def _prepare(builder: tfds.core.DatasetBuilder, name: str, data: config.Data) ->
         ) from error
 
 
-def _write(builder: tfds.core.DatasetBuilder, manual_dir: str, kept: str, work: str) -> None:
+def _write(
+    builder: tfds.core.DatasetBuilder,
+    archives: list[downloads.Archive],
+    manual_dir: str,
+    kept: str,
+    work: str,
+) -> None:
     """Writes a dataset from its archives, which are in `manual_dir` or are downloaded to `kept`.
 
-    The builder gets links to the archives, in a directory in `work`.
+    The builder gets links to the archives and to what else is in `manual_dir`, in a directory in `work`.
+    tensorflow-datasets looks there, by name, for archives that are not among `archives`.
     """
     for leftover in builder.data_path.parent.glob('incomplete.*'):
         leftover.rmtree()
-    archives = downloads.gather(downloads.wanted(builder), manual_dir, kept, isinstance(builder, lsun.Lsun))
+    is_lsun = isinstance(builder, lsun.Lsun)
+    linked = downloads.gather(archives, manual_dir, kept, is_lsun)
+    if manual_dir and not is_lsun:  # The builder of LSUN takes every file for an archive.
+        linked = {
+            file: os.path.abspath(os.path.join(manual_dir, file)) for file in os.listdir(manual_dir)
+        } | linked
     links = os.path.join(work, 'archives')
     os.mkdir(links)
-    for file, path in archives.items():
+    for file, path in linked.items():
         os.symlink(path, os.path.join(links, file))
     options = tfds.download.DownloadConfig(
         manual_dir=links if archives else manual_dir or None,
@@ -199,14 +221,16 @@ def _emptied(directory: str) -> Iterator[str]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _check_manual_dir(builder: tfds.core.DatasetBuilder, manual_dir: str) -> None:
+def _check_manual_dir(
+    builder: tfds.core.DatasetBuilder, archives: list[downloads.Archive], manual_dir: str
+) -> None:
     """Raises UserError if --manual_dir is missing, or is itself an unpacked archive."""
     if not os.path.isdir(manual_dir):
         raise UserError(
             f'--manual_dir={manual_dir} is not a directory: give the one with the archives you fetched'
         )
     if isinstance(builder, lsun.Lsun) and os.path.isfile(lmdb_files.file_of(manual_dir)):
-        names = ' and '.join(archive.unpacked_name for archive in downloads.wanted(builder))
+        names = ' and '.join(archive.unpacked_name for archive in archives)
         raise UserError(
             f'--manual_dir={manual_dir} is an LMDB itself: give its parent directory, which must hold {names}'
         )

@@ -70,10 +70,15 @@ def evaluate(
                 'corrector': config.corrector,
                 'gradients_per_image': flops.gradients(config),
             }
+            source = {
+                'step': step,
+                'weights': request.weights,
+                'weights_sha256': samples.fingerprint(model, request.weights),
+            }
             moved = chain_report.mean(reports)
             written = _result_file(path, evaluator)
             result = over_seeds(seeds, results)
-            write_json(written, {'step': step, 'weights': request.weights, **settings, **moved, **result})
+            write_json(written, {**source, **settings, **moved, **result})
             return {**figures(evaluator, result), **chain_report.said(moved), 'evaluation': written}
 
         for mine in requests:

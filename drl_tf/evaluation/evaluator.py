@@ -42,7 +42,7 @@ class Evaluator:
     Args:
       config: the configuration. The option `extractor` names the network; `stats_file` names a file with
         statistics of the real images. Without this file, the real images are the first `num_real` images of
-        the training split, or of the user's own data as many, spread over the split.
+        the training split, or of the user's own data as many random ones.
       parts: a directory for intermediate results, from which an interrupted evaluation continues.
       changed: a function that changes the real images before they are used. It gets an iterable of batches,
         uint8 [n, H, W, C], and returns an iterable of changed batches. It needs an attribute `words`, a text
@@ -127,7 +127,8 @@ class Evaluator:
           num_samples: number of images in all batches.
           labelled: whether the images were drawn with the classes 0, 1, .. in turn. If so, and if the
             extractor predicts these classes, the scores contain 'class_agreement': the share of images that
-            the extractor assigns to the class with which they were drawn.
+            the extractor assigns to the class with which they were drawn. If not, they may be ordered by
+            class, and scores of a part of them take a random part.
           part: a file for intermediate results, from which an interrupted call continues; None: no file.
 
         Returns:
@@ -139,7 +140,10 @@ class Evaluator:
         labels = None
         if labelled and data.num_classes and data.dataset in self.extractor.datasets:
             labels = SampleRequest(num_samples).classes(data.num_classes)
-        return self._led(lambda: scoring.score(self.extractor, batches, self.real, self.floor, labels, part))
+        total = 0 if labelled else num_samples
+        return self._led(
+            lambda: scoring.score(self.extractor, batches, self.real, self.floor, labels, part, total)
+        )
 
 
 @contextlib.contextmanager
@@ -195,28 +199,28 @@ def summarise(
       config: the configuration; its option `num_real` is the number of images (0: all images of the split).
       extractor: the network that computes features.
       split: 'train' or 'test'.
-      keep: number of images whose features the result contains too, from the first image on.
+      keep: number of images, chosen at random, whose features the result contains too.
       part: a file for intermediate results, from which an interrupted call continues.
       changed: a function that changes the images. It gets an iterable of batches, uint8 [n, H, W, C], and
         returns an iterable of changed batches. It needs an attribute `words`, a text that is added to the
         description of the images. None: no change.
 
     Returns:
-      Mean and covariance of the features, the features of the first `keep` images, and a description of the
+      Mean and covariance of the features, the features of `keep` of the images, and a description of the
       images.
     """
     data = config.data
     limit = config.evaluation.num_real or None
     count = pipeline.count_images(data, split)
     total = min(limit or count, count)
-    is_spread = total < count and dataset_table.find_spec(data.dataset).source in facts.OPEN
-    which = f'{total:,} images spread over' if is_spread else f'the first {total:,} images of'
+    is_random = total < count and dataset_table.find_spec(data.dataset).source in facts.OPEN
+    which = f'{total:,} random images of' if is_random else f'the first {total:,} images of'
     words = f'{which} the {split} split of {_name(data)} at {_size(data)} px'
     batches = pictures.progress(pipeline.image_batches(data, split, limit), total, 'real images')
     if changed:
         words = f'{words}, {changed.words}'
         batches = changed(batches)
-    found, _ = statistics.summarise(extractor, batches, words, keep, part=part)
+    found, _ = statistics.summarise(extractor, batches, words, keep, part=part, total=total)
     return dataclasses.replace(
         found,
         dataset=_name(data),

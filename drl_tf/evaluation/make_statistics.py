@@ -23,7 +23,7 @@ def make_statistics(config: Config, split: str, keep_features: bool) -> dict[str
       config: the configuration. Its option `stats_file` names the file; '' means
         'statistics/<dataset>_<size>_<split>-<extractor>-<hash of the pixels>.npz'.
       split: 'train' or 'test'.
-      keep_features: whether to store the features of the first 10,000 images too, which the kernel distance,
+      keep_features: whether to store the features of at most 10,000 images too, which the kernel distance,
         precision and recall need.
 
     Returns:

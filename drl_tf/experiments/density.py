@@ -21,7 +21,7 @@ from drl_tf.core.weights import Weights
 from drl_tf.data import plane
 from drl_tf.experiments import annealing, bridges
 from drl_tf.experiments.heights_of_points import of_points
-from drl_tf.runs import charts, checkpoint, pictures
+from drl_tf.runs import charts, checkpoint, pictures, samples
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
@@ -105,11 +105,12 @@ def density(
     heights = of_points(model, weights)
     found = {t: {**compared(grids[t], estimates[t], likelihoods[t]), **_direct(heights, t)} for t in levels}
     _warn_of_differences(found)
+    source = {'step': step, 'weights': weights, 'weights_sha256': samples.fingerprint(model, weights)}
     effort = dict(
         num_samples=num_samples, num_chains=num_chains, ais_steps=ais_steps, hmc_leapfrog=hmc_leapfrog
     )
     summary = {'summary': dataclasses.asdict(heights)} if heights else {}
-    write_json(f'{stem}.json', {'step': step, 'weights': weights, **effort, **summary, 'levels': found})
+    write_json(f'{stem}.json', {**source, **effort, **summary, 'levels': found})
     return {
         **{f'level {t}': said(found[t]) for t in levels},
         'figure': f'{stem}.png',

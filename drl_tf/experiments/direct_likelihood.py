@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from drl_tf.base import pixels
+from drl_tf.base.errors import UserError
 from drl_tf.base.files import array_digest, digest, read_sound_json, write_json
 from drl_tf.core import noise
 from drl_tf.core.weights import Weights
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _HEIGHTS = 1  # Purpose of a seed: the noise at all levels.
 _FAR_APART = 0.05  # Bits/dim between the two estimates beyond which a note is written.
 _LARGE = 0.5  # Size of log Z_0 in nats per dimension beyond which a note is written.
+_FEWEST = 10  # Training images at least: the error of log Z comes from ten parts of them.
 _IMAGES = 1000  # Training images at most, for the constants and to be weighed beside the test split.
 
 
@@ -57,11 +59,13 @@ def likelihood(
       Lines to print, {label: text}.
 
     Raises:
-      UserError: there is no undamaged checkpoint, or the energies are not finite.
+      UserError: there is no undamaged checkpoint, there are under 10 training images, or the energies are not
+        finite.
     """
     model, step = checkpoint.load_model(workdir, config.replace(precision='float32'), step)
     count = _count(config)
     train, test = (pipeline.load_images(config.data, split, count) for split in ('train', 'test'))
+    _check_count(config, len(train))
     settings = {
         'method': 'direct',
         'step': step,
@@ -78,6 +82,16 @@ def likelihood(
         result = _compute(model, config, weights, settings, train, test)
         write_json(written, result)
     return {**_figures(result), **side_by_side(workdir, result), 'likelihood': written}
+
+
+def _check_count(config: Config, count: int) -> None:
+    """Raises UserError if `count` training images are too few for log Z."""
+    if count < _FEWEST:
+        raise UserError(
+            f'log Z needs at least {_FEWEST} training images: --dataset={config.data.dataset} with '
+            f'--num_real={config.evaluation.num_real} gives {count}; raise --num_real, add images, or give '
+            '--method=ais'
+        )
 
 
 def _compute(

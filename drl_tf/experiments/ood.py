@@ -80,9 +80,10 @@ def ood(
     images = {'real': pipeline.load_images(config.data, 'test', limit)}
     images |= other_sets.load(plan.sets, config, images['real'], limit)
     train = pipeline.load_images(config.data, 'train', min(_FEATURES, limit or _FEATURES))
+    typical = pipeline.load_images(config.data, 'train', min(TYPICAL_IMAGES, limit or TYPICAL_IMAGES))
     extractor = evaluator.load_extractor(config)  # First, because the download may fail.
-    found, step = _of_model(config, workdir, plan, weights, step, images, train)
-    for name, score in _of_baselines(extractor, train).items():
+    found, step = _of_model(config, workdir, plan, weights, step, images, typical)
+    for name, score in _of_baselines(extractor, train, typical).items():
         for kind, mine in images.items():
             found[kind][name] = score(mine)
     _add_ratio_to_png(found, images)
@@ -106,7 +107,7 @@ def _of_model(config, workdir, plan, weights, step, images, train):
     With a background model, the ratio to it is one of the scores.
     """
     scoring, step = load(config, workdir, weights, step)
-    typical = scored(scoring, train[:TYPICAL_IMAGES], 'train').scoring_energy.mean()
+    typical = scored(scoring, train, 'train').scoring_energy.mean()
     found = {}
     for kind, mine in images.items():
         found[kind] = detectors(scored(scoring, mine, kind), typical)
@@ -120,10 +121,15 @@ def _of_model(config, workdir, plan, weights, step, images, train):
     return found, step
 
 
-def _of_baselines(extractor: Extractor, train: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """Returns the baselines, {score: callable, uint8 [n, H, W, C] -> float64 [n]}."""
+def _of_baselines(
+    extractor: Extractor, train: np.ndarray, typical: np.ndarray
+) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """Returns the baselines, {score: callable, uint8 [n, H, W, C] -> float64 [n]}.
+
+    The Gaussian of features is fitted to the images `train`; `typical` gives the mean PNG size.
+    """
     distance = baselines.mahalanobis(extractor.run(train)[0])
-    mean_bits = baselines.png_bits(train[:TYPICAL_IMAGES]).mean()
+    mean_bits = baselines.png_bits(typical).mean()
     return {
         'mahalanobis': lambda images: -distance(extractor.run(images)[0]),
         'png_size': lambda images: -np.abs(baselines.png_bits(images) - mean_bits),

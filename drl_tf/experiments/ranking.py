@@ -63,10 +63,11 @@ def others(images: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
     """
     rng = np.random.default_rng(seed)
     shape = images.shape
-    pixels = rng.permuted(images.reshape(len(images), -1, shape[-1]), axis=1)
+    pixels = images.reshape(len(images), -1, shape[-1])
+    order = rng.permuted(np.tile(np.arange(pixels.shape[1]), (len(images), 1)), axis=1)
     return {
         'uniform': rng.integers(0, 256, shape).astype(np.uint8),
-        'shuffled': pixels.reshape(shape),
+        'shuffled': np.take_along_axis(pixels, order[..., None], 1).reshape(shape),
         'inverted': 255 - images,
         'white': np.full_like(images, 255),
         'black': np.zeros_like(images),

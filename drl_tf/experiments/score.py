@@ -11,7 +11,7 @@ import numpy as np
 
 from drl_tf.base.files import digest, write_json, written_aside
 from drl_tf.core.weights import Weights
-from drl_tf.data import pipeline
+from drl_tf.data import dataset_table, facts, indexed, pipeline
 from drl_tf.editing import inputs
 from drl_tf.experiments import score_pictures
 from drl_tf.experiments.scored_images import TYPICAL_IMAGES, load, scored
@@ -68,7 +68,7 @@ def score(
     limit = config.evaluation.num_real or None
     count = limit if plan.images == inputs.TEST else None
     images = inputs.load(config, plan.images, count, config.image_shape)
-    names = inputs.names(plan.images, len(images))
+    names = _names(config, plan.images, len(images))
     train = pipeline.load_images(config.data, 'train', min(TYPICAL_IMAGES, limit or TYPICAL_IMAGES))
     test = None if plan.images == inputs.TEST else pipeline.load_images(config.data, 'test', limit)
     scoring, step = load(config, workdir, weights, step)
@@ -84,6 +84,14 @@ def score(
     sets = {'images': table.scores.scoring_energy, **sets}
     _draw(scoring, directory, images, table, sets, plan.save_images)
     return _summarise(directory, table, plan, weights, step)
+
+
+def _names(config: Config, source: str, count: int) -> list[str]:
+    """Returns a name for each of the first `count` images of `source`; a path for pictures of a folder."""
+    data = dataset_table.resolve(config.data)
+    if source == inputs.TEST and dataset_table.find_spec(data.dataset).source in facts.OPEN:
+        return indexed.load(data, 'test').names(count)
+    return inputs.names(source, count)
 
 
 def _name(path: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -101,11 +102,12 @@ def save_maps(directory: str, maps: np.ndarray) -> None:
     """Writes maps of unlikely pixels, each to a file such as `000123.png`, with one colour scale.
 
     Args:
-      directory: the directory; created if it is missing.
+      directory: the directory; what it holds, such as maps of an earlier call, is removed first.
       maps: one map per image, float32 [n, H, W].
     """
     colours = matplotlib.colormaps[_COLOURS]
     largest = np.quantile(maps, _BRIGHT) or 1.0
+    shutil.rmtree(directory, ignore_errors=True)
     pictures.save_each(
         directory, ((255 * colours(one / largest)[None, ..., :3]).astype(np.uint8) for one in maps)
     )

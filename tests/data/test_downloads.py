@@ -2,12 +2,10 @@
 something else."""
 
 import hashlib
-import os
 import re
 import shutil
 import socket
 import threading
-import typing
 
 import numpy as np
 import pytest
@@ -231,43 +229,6 @@ def test_a_full_disk_is_said_before_the_download(tmp_path, server, monkeypatch):
     assert not server.asked
     (tmp_path / f'{NAME}.part').write_bytes(CONTENT[:100_000])
     downloads.gather([archive_at(server.url)], '', str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ('dataset', 'names'),
-    [
-        ('mnist', ['train-images-idx3-ubyte.gz', 'train-labels-idx1-ubyte.gz', 't10k-images-idx3-ubyte.gz',
-        't10k-labels-idx1-ubyte.gz']),
-        ('cifar10', ['cifar-10-binary.tar.gz']),
-        ('cifar100', ['cifar-100-binary.tar.gz']),
-        ('svhn_cropped', ['train_32x32.mat', 'test_32x32.mat', 'extra_32x32.mat']),
-        ('imagenet32', ['Imagenet32_train_npz.zip', 'Imagenet32_val_npz.zip']),
-        ('celeb_a_hq', []),
-        ('lsun_church', ['church_outdoor_train_lmdb.zip', 'church_outdoor_val_lmdb.zip']),
-        ('lsun_tv_monitor', ['tv-monitor.zip']),
-        (
-            'celeb_a',
-            ['img_align_celeba.zip', 'identity_CelebA.txt']
-            + [f'list_{name}.txt' for name in ('eval_partition', 'attr_celeba', 'landmarks_align_celeba')],
-        ),
-    ],
-)  # fmt: skip
-def test_every_builder_is_asked_for_its_archives(tmp_path, dataset, names):
-    data = dataset_table.resolve(config.Data(dataset=dataset, data_dir=str(tmp_path)))
-    archives = downloads.wanted(tfds_datasets.make_builder(dataset_table.builder_name(data), data.data_dir))
-    assert sorted(archive.name for archive in archives) == sorted(names)
-    assert all(archive.size > 0 and len(archive.checksum) == 64 for archive in archives)
-
-
-def test_a_builder_that_reads_files_of_the_user_first_is_not_asked():
-
-    class Builder:
-        url_infos: typing.ClassVar = {'http://there': None}
-
-        def _split_generators(self, manager):
-            return os.listdir(manager.manual_dir)
-
-    assert downloads.wanted(Builder()) == []
 
 
 def test_all_categories_of_lsun_are_in_the_table(tmp_path):

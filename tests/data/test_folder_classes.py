@@ -47,10 +47,29 @@ def test_some_images_are_of_all_classes(tmp_path, monkeypatch):
         indexed.forget()
         some = pipeline.load_images(data, 'train', 6)[:, 0, 0, 0].tolist()
         labels = pipeline.load_labels(data, 'train', 6).tolist()
-        assert labels == [0, 0, 0, 0, 1, 1] and set(zip(some, labels, strict=True)) < set(whole)
+        assert set(labels) == {0, 1} and set(zip(some, labels, strict=True)) < set(whole)
         batches = np.concatenate(list(pipeline.image_batches(data, 'train', 6)))
         assert batches[:, 0, 0, 0].tolist() == some
         assert pipeline.load_images(data, 'train', 99)[:, 0, 0, 0].tolist() == [level for level, _ in whole]
+
+
+def test_some_images_are_of_all_classes_that_take_turns():
+    """Of 4,000 images and of 50,000, whose ten classes take turns or follow each other."""
+    for total in (4000, 50_000):
+        places = indexed.random_places(1000, total)
+        assert (
+            len(set(places)) == 1000 and (np.diff(places) > 0).all() and 0 <= places[0] <= places[-1] < total
+        )
+        for classes in (places % 10, places * 10 // total):
+            assert 70 < np.bincount(classes).min() <= np.bincount(classes).max() < 130
+    assert indexed.random_places(5, 3).tolist() == [0, 1, 2]
+
+
+def test_names_are_those_of_the_images_that_are_taken(tmp_path):
+    save(tmp_path, *(f'{index:02}.png' for index in range(20)))
+    split = indexed.load(of(tmp_path, num_classes=0), 'train')
+    some = np.concatenate(list(split.batches(6)))[:, 0, 0, 0]
+    assert split.names(6) == [f'{tmp_path}/{level:02}.png' for level in some] != split.names()[:6]
 
 
 def test_the_first_folder_below_is_the_class_in_the_order_of_the_names(tmp_path, capsys):

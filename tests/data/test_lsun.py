@@ -18,8 +18,8 @@ from drl_tf.base.errors import UserError
 from drl_tf.base.files import held
 from drl_tf.config import config
 from drl_tf.data import (
+    asking,
     dataset_table,
-    downloads,
     images,
     lsun,
     lsun_shards,
@@ -96,7 +96,7 @@ def test_categories_of_objects_are_one_archive_in_webp(tmp_path):
 
 def test_zips_are_unpacked_and_leave_nothing_behind(tmp_path, manual, monkeypatch):
     builder = tfds_datasets.make_builder('lsun/church_outdoor', str(tmp_path / 'data'))
-    for archive in downloads.wanted(builder):
+    for archive in asking.wanted(builder):
         path = zipped(tmp_path / 'manual' / archive.unpacked_name)
         path.with_suffix('').rename(tmp_path / archive.unpacked_name)
         content = path.read_bytes()

@@ -150,6 +150,19 @@ def test_parquet_files_of_plain_bytes_and_words_are_read(tmp_path, caplog):
     assert '2 of 3 images usable, 1 broken' in caplog.text
 
 
+def test_parquet_files_in_a_folder_of_a_split_are_of_that_split(tmp_path):
+    pandas = pytest.importorskip('pandas')
+    pytest.importorskip('datasets')
+    for split, values in (('train', (1, 2, 3)), ('test', (5, 6, 7))):
+        (tmp_path / 'test_of_paths' / split).mkdir(parents=True)
+        rows = pandas.DataFrame({'img': [own_data.png(value) for value in values]})
+        rows.to_parquet(tmp_path / 'test_of_paths' / split / '0000.parquet')
+    name = f'parquet:{tmp_path}/test_of_paths'
+    data = dataset_table.resolve(config.Data(dataset=name, image_size=8))
+    assert pipeline.load_images(data, 'train')[:, 0, 0, 0].tolist() == [10, 20, 30]
+    assert pipeline.load_images(data, 'test')[:, 0, 0, 0].tolist() == [50, 60, 70]
+
+
 def test_a_missing_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'datasets', None)
     (tmp_path / 'a.parquet').touch()

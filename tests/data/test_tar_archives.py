@@ -1,11 +1,13 @@
 """Archives of the published structure, small and made here, through --manual_dir: each stock builder is
 really run."""
 
+import dataclasses
 import gzip
 import hashlib
 import io
 import pathlib
 import struct
+import typing
 import zipfile
 
 import numpy as np
@@ -16,7 +18,7 @@ import tensorflow_datasets as tfds
 from helpers.archives import data_of, tar
 
 from drl_tf.base.errors import UserError
-from drl_tf.data import dataset_table, downloads, images, pipeline, tfds_datasets
+from drl_tf.data import asking, dataset_table, images, pipeline, tfds_datasets
 from drl_tf.tools.photographs import encoded, photographs
 
 TRAIN, TEST = 6, 3
@@ -103,8 +105,8 @@ def imagenet32(splits):
 
 def put(archives, directory, builder, monkeypatch):
     """Writes archives as if fetched by hand, and has their sizes and checksums expected."""
-    directory.mkdir()
-    urls = {archive.name: archive.url for archive in downloads.wanted(builder)}
+    directory.mkdir(parents=True)
+    urls = {archive.name: archive.url for archive in asking.wanted(builder)}
     assert set(archives) == set(urls)
     for name, content in archives.items():
         (directory / name).write_bytes(content)
@@ -138,6 +140,58 @@ def test_images_and_classes_are_those_in_the_archives(tmp_path, monkeypatch, mak
     assert [
         path.name for path in (tmp_path / 'data/downloads').iterdir() if path.name.startswith('at_work')
     ] == []
+
+
+def test_archives_of_the_same_names_lie_in_directories_of_their_datasets(tmp_path, monkeypatch):
+    """Those of mnist beside others, such as those of tfds:fashion_mnist."""
+    monkeypatch.setattr('tensorflow_datasets.image_classification.mnist._TRAIN_EXAMPLES', TRAIN)
+    monkeypatch.setattr('tensorflow_datasets.image_classification.mnist._TEST_EXAMPLES', TEST)
+    splits = [(np.full([n, 28, 28, 1], n, np.uint8), np.zeros(n)) for n in (TRAIN, TEST)]
+    data = dataclasses.replace(data_of('mnist', tmp_path), manual_dir='')
+    builder = tfds_datasets.make_builder('mnist', data.data_dir)
+    downloaded = tmp_path / 'data' / 'downloads'
+    put(mnist(splits), downloaded / 'mnist', builder, monkeypatch)
+    for name in mnist(splits):
+        (downloaded / name).write_bytes(b'of another dataset')
+    assert len(pipeline.load_images(data, 'train')) == TRAIN
+
+
+class Listed(tfds.core.GeneratorBasedBuilder):
+    """Must read a list to know the next archive, so it cannot be asked for both before."""
+
+    name = 'listed'
+    VERSION = tfds.core.Version('1.0.0')
+    url_infos: typing.ClassVar = {
+        f'http://nowhere.invalid/{name}': tfds.download.checksums.UrlInfo(
+            len(content), hashlib.sha256(content).hexdigest(), name
+        )
+        for name, content in {'list.txt': b'more.txt', 'more.txt': b'7'}.items()
+    }
+
+    def __init__(self, *, config=None, **kwargs):
+        super().__init__(**kwargs)
+
+    def _info(self):
+        features = tfds.features.FeaturesDict({'image': tfds.features.Image(shape=(64, 64, 3))})
+        return tfds.core.DatasetInfo(builder=self, features=features)
+
+    def _split_generators(self, manager):
+        listed = manager.download('http://nowhere.invalid/list.txt').read_text()
+        path = manager.download(f'http://nowhere.invalid/{listed}')
+        return {split: self._generate_examples(path) for split in ('train', 'test')}
+
+    def _generate_examples(self, path):
+        yield 0, {'image': np.full([64, 64, 3], int(path.read_text()), np.uint8)}
+
+
+def test_an_archive_that_only_a_list_names_is_found_in_the_directory_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.setitem(tfds_datasets.OWN_BUILDERS, 'emoji', Listed)
+    (tmp_path / 'manual').mkdir()
+    (tmp_path / 'manual' / 'list.txt').write_text('more.txt')
+    (tmp_path / 'manual' / 'more.txt').write_text('7')
+    builder = tfds_datasets.open_builder(data_of('emoji', tmp_path, image_size=64))
+    ((image,),) = [each.values() for each in tfds.as_numpy(builder.as_dataset(split='train'))]
+    assert (image == 7).all()
 
 
 def celeb_a(files):

@@ -82,6 +82,15 @@ def test_both_splits_are_read_exactly(tmp_path, prepare, dataset, shape):
             '(http://dl.yf.io/lsun/scenes/church_outdoor_val_lmdb.zip) into a directory DIR, zipped or '
             'unpacked,',
         ),
+        (
+            'tfds:stanford_dogs',
+            'stanford_dogs',
+            ', '.join(
+                f'{name} (http://vision.stanford.edu/aditya86/ImageNetDogs/{name})'
+                for name in ('images.tar', 'lists.tar', 'annotation.tar')
+            )
+            + ' into a directory DIR',
+        ),
     ],
 )
 def test_an_unreachable_server_is_said_with_the_way_by_hand(tmp_path, monkeypatch, dataset, name, archives):

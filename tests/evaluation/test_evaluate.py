@@ -9,15 +9,17 @@ from helpers.tiny import TINY, refused, scores
 from PIL import Image
 
 from drl_tf.config import config as configuration
+from drl_tf.data import indexed
 from drl_tf.evaluation import evaluator
 from drl_tf.evaluation.metrics import extractors
+from drl_tf.runs import checkpoint, samples
 
 FRECHET = 'frechet_distance_digits_classifier'
 STAND_IN = 'frechet_distance_stand_in_for_inception'
 DIGITS = ['--dataset=digits', '--image_size=16', '--num_classes=0']
 
 
-def test_some_pictures_of_ones_own_are_spread_over_the_split(tmp_path):
+def test_some_pictures_of_ones_own_are_random_ones_of_the_split(tmp_path):
     """Of ten grey levels in order, with the last one held out, three are not the first three."""
     for value in range(10):
         Image.new('L', (8, 8), value).save(tmp_path / f'{value}.png')
@@ -26,8 +28,10 @@ def test_some_pictures_of_ones_own_are_spread_over_the_split(tmp_path):
     )
     plain = extractors.Extractor('plain', 'abc', 'none', lambda images: (images[:, 0, 0].astype(float), None))
     found = evaluator.summarise(folder, plain, 'train', keep=3, part='')
-    assert found.images == f'3 images spread over the train split of folder {tmp_path} at 8 px'
-    assert np.ravel(found.features).tolist() == [0, 3, 6]
+    assert found.images == f'3 random images of the train split of folder {tmp_path} at 8 px'
+    assert np.ravel(found.features).tolist() == indexed.random_places(3, 9).tolist() != [0, 1, 2]
+    whole = evaluator.summarise(folder.replace(num_real=0), plain, 'train', keep=3, part='')
+    assert np.ravel(whole.features).tolist() == indexed.random_places(3, 9).tolist() and whole.count == 9
 
 
 def test_digits_are_scored_by_their_classifier(capsys, tiny_run):
@@ -44,6 +48,8 @@ def test_digits_are_scored_by_their_classifier(capsys, tiny_run):
         score['kernel_distance_digits_classifier'] > 10 * score['kernel_distance_digits_classifier_error'] > 0
     )
     assert score['extractor'] == 'digits_classifier' and score['resize'] and score['warning'] is None
+    model, _ = checkpoint.load_model(str(tiny_run))
+    assert score['weights_sha256'] == samples.fingerprint(model, 'ema')
     assert score['precision'] < 0.3 and max(score['recall'], score['coverage']) < 0.1
 
 

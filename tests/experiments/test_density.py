@@ -14,7 +14,7 @@ import drl_tf
 from drl_tf.core import diffusion, noise
 from drl_tf.data import plane as sets
 from drl_tf.experiments import density
-from drl_tf.runs import samples
+from drl_tf.runs import checkpoint, samples
 
 POINTS = [
     '--dataset=toy_two_moons', '--num_levels=40', '--channels=16', '--batch_size=128',
@@ -147,7 +147,10 @@ def weighed(points_run):
 def test_density_mode(points_run, weighed):
     out, exported = weighed
     (path,) = (points_run / 'density').glob('*.json')
-    levels = json.loads(path.read_text())['levels']
+    result = json.loads(path.read_text())
+    model, _ = checkpoint.load_model(str(points_run))
+    assert result['weights_sha256'] == samples.fingerprint(model, 'ema')
+    levels = result['levels']
     assert {'39', '0'} < levels.keys() and out.count('standard errors apart') == len(levels) >= 6
     for level in levels.values():
         assert abs(level['differs_by_errors']) < 4 and level['quadrature_error'] < 0.05

@@ -37,15 +37,23 @@ def test_a_brighter_image_is_less_dense_and_both_sides_are_atypical():
 def test_other_images_are_what_their_names_say():
     others = ranking.others(IMAGES, seed=1)
     assert all(other.shape == IMAGES.shape and other.dtype == np.uint8 for other in others.values())
-    np.testing.assert_array_equal(
-        np.sort(others['shuffled'].reshape(400, -1, 3), axis=1), np.sort(IMAGES.reshape(400, -1, 3), axis=1)
-    )
+    whole = [
+        np.sort(images.reshape(400, -1, 3).astype(int) @ [1, 256, 256**2], axis=1)
+        for images in (others['shuffled'], IMAGES)
+    ]
+    np.testing.assert_array_equal(*whole)  # Each pixel keeps its colour.
     np.testing.assert_array_equal(others['inverted'] + IMAGES, 255)
     np.testing.assert_array_equal(others['shifted'][:, :, 5:], IMAGES[:, :, :-5])
     middle = (IMAGES > 100) & (IMAGES < 150)
     assert np.std((others['noisy'].astype(float) - IMAGES)[middle]) == pytest.approx(30, abs=0.5)
     assert others['blurred'].std() < IMAGES.std() / 2
     assert not np.array_equal(others['uniform'], ranking.others(IMAGES, seed=2)['uniform'])
+
+
+def test_pixels_of_grey_images_are_shuffled_as_by_numpy():
+    grey = IMAGES[..., :1]
+    shuffled = np.random.default_rng(1).permuted(grey.reshape(400, -1, 1), axis=1)
+    np.testing.assert_array_equal(ranking.others(grey, seed=1)['shuffled'], shuffled.reshape(grey.shape))
 
 
 def test_letters_are_different_and_inside_the_image():

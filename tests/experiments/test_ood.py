@@ -7,12 +7,15 @@ import pathlib
 import numpy as np
 import pytest
 from helpers.tiny import call
+from PIL import Image
 
 import drl_tf
+from drl_tf.base.errors import UserError
 from drl_tf.data import pipeline
 from drl_tf.evaluation import baselines
 from drl_tf.evaluation.metrics.detection import auroc
-from drl_tf.experiments import ood_report, other_sets
+from drl_tf.experiments import ood, ood_report, other_sets
+from drl_tf.runs import exported
 
 SETS = ('inverted', 'letters', 'emoji')
 
@@ -76,10 +79,33 @@ def test_counts_and_files(table):
     assert path.with_suffix('.png').stat().st_size > 10_000
 
 
+def test_typical_images_are_random_ones_of_data_in_the_order_of_their_classes(tmp_path, monkeypatch):
+    """10 of 40, although more training images are loaded for another score."""
+    digits = exported.load_config(exported.find('digits'))
+    for split, count in (('train', 4), ('test', 1)):
+        for index, image in enumerate(pipeline.load_images(digits.data, split, 10 * count)[..., 0]):
+            path = tmp_path / split / f'class{index // count}' / f'{index}.png'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+    config = digits.replace(dataset='folder', data_dir=str(tmp_path), extractor='digits_classifier')
+    seen = []
+
+    def scored(scoring, images, what):
+        seen.append((what, images))
+        raise UserError('that is all')
+
+    monkeypatch.setattr(ood, 'TYPICAL_IMAGES', 10)
+    monkeypatch.setattr(ood, 'scored', scored)
+    with pytest.raises(UserError, match='that is all'):
+        ood.ood(config, exported.find('digits'), ood.Plan(('white',)))
+    ((what, images),) = seen
+    assert what == 'train'
+    np.testing.assert_array_equal(images, pipeline.load_images(config.data, 'train', 10))
+    assert not np.array_equal(images, pipeline.load_images(config.data, 'train')[:10])
+
+
 def test_a_missing_dataset_gets_one_line(capsys, tmp_path, monkeypatch):
     """Before the model is loaded."""
-    from drl_tf.experiments import ood
-
     monkeypatch.setattr(ood, 'load', None)
     monkeypatch.setenv('http_proxy', 'http://127.0.0.1:9')
     monkeypatch.setenv('https_proxy', 'http://127.0.0.1:9')

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import pathlib
 import shutil
 
@@ -12,7 +13,7 @@ from helpers.tiny import call, refused
 from PIL import Image
 
 from drl_tf.data import pipeline
-from drl_tf.experiments import score_pictures
+from drl_tf.experiments import score, score_pictures
 from drl_tf.runs import exported
 from drl_tf.runs.scores import Scores
 
@@ -76,6 +77,26 @@ def test_a_folder_is_scored_by_the_model_of_the_package(capsys, folder, tmp_path
     summary = json.loads((directory / 'summary.json').read_text())
     assert summary['num_images'] == 14 and summary['anomalous'] == int((typicality > 3).sum()) >= 2
     assert not (tmp_path / 'config.json').exists()
+
+
+def test_images_of_ones_own_test_split_have_their_own_names(tmp_path):
+    """Three of ten digits, chosen at random, are named as the files that hold them. A second call leaves no
+    map of the first."""
+    images = pipeline.load_images(DIGITS.data, 'test', 10)[..., 0]
+    for split in ('train', 'test'):
+        for index, image in enumerate(images):
+            (tmp_path / 'data' / split / f'class{index}').mkdir(parents=True)
+            Image.fromarray(image).save(tmp_path / 'data' / split / f'class{index}' / 'a.png')
+    own = DIGITS.replace(dataset='folder', data_dir=f'{tmp_path}/data')
+    plan = score.Plan(output_dir=str(tmp_path), save_images=True)
+    for count in (3, 2):
+        found = score.score(own.replace(num_real=count), exported.find('digits'), plan)
+        assert len(os.listdir(f'{found["scores"]}/maps')) == count
+        with open(f'{found["scores"]}/scores.csv') as file:
+            names = [row['image'] for row in csv.DictReader(file)]
+        taken = [np.asarray(Image.open(name)) for name in names]
+        np.testing.assert_array_equal(taken, pipeline.load_images(own.data, 'test', count)[..., 0])
+        assert names != [f'{tmp_path}/data/test/class{index}/a.png' for index in range(count)]
 
 
 def test_a_run_scores_its_test_split_and_single_pictures(capsys, folder, tmp_path):

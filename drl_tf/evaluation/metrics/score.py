@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from absl import logging
 
+from drl_tf.data.indexed import random_places
 from drl_tf.evaluation.metrics.frechet import frechet_distance_from_moments
 from drl_tf.evaluation.metrics.inception_score import classifier_score
 from drl_tf.evaluation.metrics.kernel import kernel_distance
@@ -50,6 +51,7 @@ def score(
     floor: Statistics | None = None,
     labels: np.ndarray | None = None,
     part: str | None = None,
+    total: int = 0,
 ) -> dict[str, Any]:
     """Scores how close generated images are to real images.
 
@@ -64,6 +66,8 @@ def score(
       labels: the class that each sample was drawn for, int [n]; None if the samples have no classes, or the
         extractor does not predict them.
       part: a file for intermediate results, from which an interrupted call continues; None: no file.
+      total: number of samples, if they may be ordered by class; parts of them are then chosen at random. 0:
+        parts follow each other, and scores that use at most 10,000 images take the first.
 
     Returns:
       {name: JSON value}. The function `names` returns the three keys that are called <frechet>, <kernel> and
@@ -91,16 +95,18 @@ def score(
     name = names(extractor)
     held_out = floor.count if floor else 0
     keep = max(KEPT_FEATURES, _PARTS * held_out)
-    fake, logits = summarise(extractor, samples, 'the samples', keep, True, part)
+    fake, logits = summarise(extractor, samples, 'the samples', keep, True, part, total)
     result: dict[str, Any] = {name['frechet']: _frechet(real, fake)}
     if floor:
         result['floor'] = _frechet(real, floor)
         ends = range(held_out, min(fake.count, _PARTS * held_out) + 1, held_out)
-        parts = [_frechet(real, Moments.of(fake.features[end - held_out : end])) for end in ends]
+        features = np.random.default_rng(0).permutation(fake.features) if total else fake.features
+        parts = [_frechet(real, Moments.of(features[end - held_out : end])) for end in ends]
         if parts:
             result[f'{name["frechet"]}_held_out_size'] = float(np.mean(parts))
     if min(len(real.features), fake.count) >= _FEWEST:
-        result |= _of_features(name, real.features[:KEPT_FEATURES], fake.features[:KEPT_FEATURES])
+        few = random_places(KEPT_FEATURES, len(fake.features)) if total else slice(KEPT_FEATURES)
+        result |= _of_features(name, real.features[:KEPT_FEATURES], fake.features[few])
     if logits is not None:
         result |= _of_logits(name, logits, labels, extractor.datasets)
     return {

@@ -14,6 +14,7 @@ from absl import logging
 
 from drl_tf.base.errors import UserError, one_line
 from drl_tf.base.files import parse_json, written_aside
+from drl_tf.data.indexed import random_places
 from drl_tf.evaluation.metrics.extractors import INCEPTION_FEATURES, Extractor
 from drl_tf.evaluation.metrics.moments import Moments
 
@@ -33,7 +34,7 @@ class Statistics:
       mean: mean of the features, float64 [d].
       covariance: unbiased covariance of the features, float64 [d, d].
       count: number of images.
-      features: features of the first n images, float32 [n, d]; n may be 0.
+      features: features of the images, or of n of them, float32 [n, d]; n may be 0.
       extractor: name of the network that computed the features.
       extractor_hash: hash of the weights of this network; '' if unknown.
       resize: how images were resized for the network, as a text.
@@ -61,9 +62,7 @@ class Statistics:
     def save(self, path: str) -> None:
         """Writes the statistics to a `.npz` file, for `load`."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        arrays: dict[str, Any] = {
-            name: value for name, value in fields.items() if isinstance(value, np.ndarray)
-        }
+        arrays: dict[str, Any] = {key: one for key, one in fields.items() if isinstance(one, np.ndarray)}
         words = {name: value for name, value in fields.items() if name not in arrays}
         with written_aside(path, 'wb') as file:
             np.savez(file, description=json.dumps(words), **arrays)
@@ -75,13 +74,13 @@ class _Pass:
     Args:
       path: the file; None saves nothing.
       what: JSON value of all that decides the sums besides the images; a file with another value is ignored.
-      keep: number of images whose features are kept.
+      kept: numbers of the images whose features are kept, in increasing order, int [k].
     """
 
-    def __init__(self, path: str | None, what: Any, keep: int):
+    def __init__(self, path: str | None, what: Any, kept: np.ndarray):
         self.path = path
         self.what = json.dumps(what)
-        self.keep = keep
+        self.kept = kept
         self.moments: Moments | None = None
         self.features: list[np.ndarray] = []
         self.logits: list[np.ndarray] = []
@@ -111,9 +110,7 @@ class _Pass:
                 logits = file['logits']
                 digest = str(file['digest'])
         except Exception as error:  # zipfile and NumPy raise errors of many kinds on damaged files.
-            logging.warning(
-                '%s is damaged (%s): starting the pass over the images again', path, one_line(error)
-            )
+            logging.warning('%s is damaged (%s): beginning the pass again', path, one_line(error))
             return
         self.moments = moments
         self.features = [features]
@@ -147,8 +144,8 @@ class _Pass:
     def update(self, features: np.ndarray, logits: np.ndarray | None) -> None:
         """Adds a batch of features, and saves the file if a save is due."""
         self.moments = self.moments or Moments(features.shape[1])
-        if self.count < self.keep or not self.features:
-            self.features.append(features[: max(0, self.keep - self.count)].copy())
+        first, last = np.searchsorted(self.kept, [self.count, self.count + len(features)])
+        self.features.append(features[self.kept[first:last] - self.count])
         self.moments.update(features)
         if logits is not None:
             self.logits.append(logits)
@@ -184,6 +181,7 @@ def summarise(
     keep: int = 0,
     classify: bool = False,
     part: str | None = None,
+    total: int = 0,
 ) -> tuple[Statistics, np.ndarray | None]:
     """Computes the statistics of images that come in batches.
 
@@ -191,9 +189,10 @@ def summarise(
       extractor: the network that gives the features.
       batches: batches of images, uint8 [n, H, W, C] each.
       images: description of the images, in words.
-      keep: the result contains the features of the first `keep` images.
+      keep: the result contains the features of so many images: of the first ones, or of random ones.
       classify: whether to return the logits of all images too.
       part: a file for intermediate results, from which an interrupted call continues; None: no file.
+      total: number of all images, to choose those to keep at random, with a fixed seed; 0: keep the first.
 
     Returns:
       A pair: the statistics; and the logits of all N images, float32 [N, classes]. The logits are None if
@@ -203,7 +202,8 @@ def summarise(
       UserError: under 2 images; a feature is not finite; or the images changed after an interruption.
     """
     what = [images, extractor.name, extractor.weights_hash, extractor.resize, keep, classify]
-    seen = _Pass(part, what, keep)
+    random_of = [total] if total > keep > 0 else []
+    seen = _Pass(part, [*what, *random_of], random_places(keep, max([keep, *random_of])))
     for batch in seen.new(batches):
         features, logits = extractor.run(batch)
         seen.update(features, logits if classify else None)

@@ -78,6 +78,20 @@ def test_parts_as_large_as_the_held_out_digits(extractor, real, held_out, noise)
     assert f'{FRECHET}_held_out_size' not in score.score(extractor, [images[:300]], real, small)
 
 
+def test_parts_of_samples_in_the_order_of_their_classes_are_of_all_classes(
+    extractor, real, held_out, monkeypatch
+):
+    """Samples sorted by class, of which 200 are used at once, score as the same samples in random order."""
+    monkeypatch.setattr(score, 'KEPT_FEATURES', 200)
+    images, labels = held_out
+    small = statistics.summarise(extractor, [images[:200]], 'test')[0]
+    ordered = images[np.argsort(labels, kind='stable')]
+    first, any_part = (score.score(extractor, [ordered], real, small, total=n) for n in (0, len(ordered)))
+    assert first['recall'] < 0.5 < any_part['recall'] and first['coverage'] < any_part['coverage']
+    size = f'{FRECHET}_held_out_size'
+    assert any_part[size] < first[size] / 2 and any_part[FRECHET] == first[FRECHET]
+
+
 def test_too_few_samples_are_warned_of(extractor, real, held_out, caplog):
     with caplog.at_level(logging.WARNING, logger='absl'):
         scores = score.score(extractor, [held_out[0][:64]], real)

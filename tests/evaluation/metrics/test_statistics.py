@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from drl_tf.base.errors import UserError
+from drl_tf.data.indexed import random_places
 from drl_tf.evaluation.metrics import statistics
 from drl_tf.evaluation.metrics.extractors import INCEPTION_FEATURES, Extractor
 
@@ -32,6 +33,27 @@ def test_one_pass_over_batches_gives_mean_and_covariance(images, found):
     np.testing.assert_allclose(found.covariance, np.cov(features.T), rtol=1e-12)
     np.testing.assert_array_equal(found.features, features[:25])
     assert found.count == 50
+
+
+def test_features_of_random_images_are_kept_after_an_interruption_too(tmp_path, images, counting):
+    """12 of 50 images that may be ordered by class; a part file with the first 12 is not continued."""
+    (extractor, seen), batches, part = counting, np.split(images, 10), tmp_path / 'part.npz'
+    statistics.summarise(extractor, batches, 'pictures', 12, part=part)
+    seen.clear()
+    with pytest.raises(KeyboardInterrupt):
+        statistics.summarise(extractor, counted(batches, 4), 'pictures', 12, part=part, total=50)
+    found, _ = statistics.summarise(extractor, batches, 'pictures', 12, part=part, total=50)
+    assert sum(seen) == 50
+    np.testing.assert_array_equal(found.features, images.reshape(50, 4)[random_places(12, 50)])
+
+
+def test_features_of_all_images_are_those_of_the_first(tmp_path, images, counting):
+    """A part file of all images is continued, whether or not their number is known."""
+    (extractor, seen), part = counting, tmp_path / 'part.npz'
+    for total in (0, 50):
+        found, _ = statistics.summarise(extractor, [images], 'pictures', 60, part=part, total=total)
+        np.testing.assert_array_equal(found.features, images.reshape(50, 4))
+    assert sum(seen) == 50
 
 
 def test_a_file_holds_all_of_it(tmp_path, found):
