@@ -21,5 +21,5 @@ FROM ${DEVICE}
 WORKDIR /drl_tf
 COPY . .
 RUN pip install --no-cache-dir --editable .
-CMD ["python", "run.py", "--mode=train,sample,evaluate,export", "--workdir=runs/demo", \
+CMD ["python", "run.py", "--mode=train,sample,evaluate,likelihood,export,report", "--workdir=runs/demo", \
      "--max_minutes=5", "--export_dir=runs/demo/saved_model"]

@@ -19,7 +19,6 @@ from drl_tf.config.config import Config
 from drl_tf.core.build_model import build_model
 from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 from drl_tf.core.saving import register
-from drl_tf.distributed import devices
 from drl_tf.editing.methods import Editing
 from drl_tf.evaluation.detecting import Detecting
 from drl_tf.runs import beginnings, checkpoint, exported
@@ -43,7 +42,8 @@ class EnergyModel(Editing, Detecting, KerasMethods):
       step: number of training steps that the weights have had so far.
       beginning: where the weights come from, a dict: 'origin' (a dict about an imported network, or {}),
         'fitted_steps' (number of steps of `fit`), 'heights' (value of the property `heights`), 'seconds' and
-        'device' (of the training). The last three can be None. The default describes untrained weights.
+        'device' (of the training). The last three can be None. Further entries are results for these weights,
+        such as 'evaluations'. The default describes untrained weights.
 
     Attributes:
       model: the Keras model inside, a `RecoveryLikelihood`, which holds the networks.
@@ -101,7 +101,7 @@ class EnergyModel(Editing, Detecting, KerasMethods):
             of a run; a `.keras` file; 'hf://org/model'; or 'kaggle://org/model/keras/variant'.
           load_weights: whether to load the trained weights; False: random weights.
           dtype: 'float32'; 'bfloat16', which is faster if the hardware computes in bfloat16; or 'auto', which
-            means 'bfloat16' on such hardware and 'float32' on any other.
+            means 'bfloat16' on such hardware and 'float32' on any other, and for chains of MALA and HMC.
 
         Raises:
           UserError: the model does not exist, cannot be reached or is damaged.
@@ -115,24 +115,22 @@ class EnergyModel(Editing, Detecting, KerasMethods):
         """
         path = arguments.path('preset', preset, 'a path, the URI of a hub, or the name of a model')
         with arguments.named(workdir='preset', precision='dtype'):
-            changed = {'precision': devices.resolve_precision(dtype)}
             directory = saved_preset.found(hub.local(path))
             if saved_preset.is_preset(directory):
-                return cls._of_preset(directory, load_weights, changed)
+                return cls._of_preset(directory, load_weights, dtype)
             is_export = exported.source(directory) == directory
             config = exported.load_config(directory) if is_export else configuration.load(directory)
-            config = config.replace(**changed)
+            config = saved_preset.with_precision(config, dtype)
             if not load_weights:
                 return cls(config)
             loaded, step = checkpoint.load_model(directory, config)
-            known = provenance.history(directory, step, model=loaded)
-            return cls(loaded, step, {name: known[name] for name in beginnings.NEW})
+            return cls(loaded, step, provenance.history(directory, step, model=loaded))
 
     @classmethod
-    def _of_preset(cls, directory: str, load_weights: bool, changed: Mapping[str, Any]) -> 'EnergyModel':
+    def _of_preset(cls, directory: str, load_weights: bool, dtype: str) -> 'EnergyModel':
         """Loads a directory that `save_to_preset` has written, or a `.keras` file."""
         saved = saved_preset.read(directory)
-        config = Config.from_config(saved['options']).replace(**changed)
+        config = saved_preset.with_precision(Config.from_config(saved['options']), dtype)
         if not load_weights:
             return cls(config)
         model = cls(build_model(config), saved['step'], saved['beginning'])
@@ -158,13 +156,9 @@ class EnergyModel(Editing, Detecting, KerasMethods):
         with arguments.named(directory='directory'):
             saved_preset.write(self, self.model, config, self.step, directory, self._fitting.beginning)
 
-    def load_weights(self, *args: Any, **kwargs: Any) -> None:
-        """Loads weights from a file that `save_weights` wrote; the arguments are those of Keras.
-
-        The property `heights` (log Z of each noise level) becomes None: log Z of the new weights is unknown.
-        """
-        super().load_weights(*args, **kwargs)
-        self._fitting.forget_heights()
+    def forget_results(self) -> None:
+        """Forgets log Z, scores and adapted chain steps; methods that set other weights call it."""
+        self._fitting.forget_results()
         self.forget_steps()
 
     def get_config(self) -> dict[str, Any]:
@@ -209,8 +203,8 @@ class EnergyModel(Editing, Detecting, KerasMethods):
           labels: only for a model with classes: the class of each image from 0, or -1 for no class, [n]. If
             `images` is a dataset, leave `labels` out; the dataset holds pairs (images, labels).
           epochs: number of passes over the images.
-          batch_size: images per step. None: the batch size of a dataset of batches; otherwise the option
-            `batch_size` of the configuration, or n if n is smaller.
+          batch_size: images per step. None: the batch size of a dataset whose batches are all equal, by
+            `batch(n, drop_remainder=True)`; otherwise that of the configuration, or n if n is smaller.
           learning_rate: Adam's learning rate after the warm-up. None: the value in the configuration.
           verbose: what to print, as in Keras `fit`.
           callbacks: a Keras callback or a list of them; their attribute `model` is this `EnergyModel`.

@@ -25,6 +25,12 @@ def check(config: Config) -> None:
     """Checks a configuration; raises UserError if two options contradict each other."""
     if config.planar:
         _check_planar(config)
+    means = len(config.data.data_mean)
+    if means not in (0, 1, config.data.image_channels):
+        raise UserError(
+            f'--data_mean={text(config.data.data_mean)} has {means} numbers: give one, or one for each of '
+            f'{config.data.image_channels} channels'
+        )
     _check_resolutions(config)
     _check_networks(config)
     chains.check(config)

@@ -27,6 +27,7 @@ def check(config: Config) -> None:
             f'--exact_images={config.data.exact_images} is for --energy=exact: add that, or drop it'
         )
     _check_normalised(config)
+    _check_heights(config)
     if config.training.objective == 'dsm':
         _check_dsm(config)
 
@@ -34,11 +35,15 @@ def check(config: Config) -> None:
 def compares_densities(config: Config) -> bool:
     """Returns whether training compares log densities, and so computes in float32.
 
-    The losses of heights and chains of MALA and HMC compare them. bfloat16 would change their differences by
-    up to 27 nats at low noise.
+    The losses of heights compare them, and so do chains of MALA and HMC, those of sample grids and of
+    --evaluate_every included. bfloat16 would change their differences by up to 27 nats at low noise.
     """
-    weights = [getattr(config.training, name) for name in LOSSES_OF_HEIGHTS]
-    return any(weights) or config.negatives in chains.ADJUSTED
+    return any(_heights(config.training)) or bool({config.negatives, config.corrector} & {*chains.ADJUSTED})
+
+
+def _heights(options: Training) -> list[float]:
+    """Returns the weights of the losses of heights."""
+    return [getattr(options, name) for name in LOSSES_OF_HEIGHTS]
 
 
 def _check_exact(config: Config) -> None:
@@ -71,11 +76,6 @@ def _check_normalised(config: Config) -> None:
         weight = getattr(options, name)
         if weight and not matches_scores:
             raise UserError(f'--{name}={weight:g} needs --objective=score_matching')
-    if options.recovery_off_data and config.planar:
-        raise UserError(
-            f'--recovery_off_data={options.recovery_off_data:g} changes images; '
-            f'--dataset={config.data.dataset} has points: drop it'
-        )
     if options.contrastive_after and not options.contrastive:
         raise UserError(
             f'--contrastive_after={options.contrastive_after} needs a weight: give --contrastive, or drop it'
@@ -90,6 +90,22 @@ def _check_normalised(config: Config) -> None:
         raise UserError(
             f'--energy_l2={options.energy_l2:g} is for --energy=paper; it would pull log densities '
             'towards 0: give --energy_l2=0'
+        )
+
+
+def _check_heights(config: Config) -> None:
+    """Raises UserError if a loss of heights does not go with the data or the network."""
+    options = config.training
+    compares = any(_heights(options)) or config.negatives in chains.ADJUSTED
+    if compares and config.network.norm == 'batch':
+        raise UserError(
+            '--norm=batch gives no density of an image, which losses of heights and Metropolis-adjusted '
+            'chains compare: give another --norm'
+        )
+    if options.recovery_off_data and config.planar:
+        raise UserError(
+            f'--recovery_off_data={options.recovery_off_data:g} changes images; '
+            f'--dataset={config.data.dataset} has points: drop it'
         )
 
 

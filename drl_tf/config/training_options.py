@@ -136,7 +136,9 @@ class Training:
     )
     clip_norm: float = option(0.0, 'Clip gradients to this global norm; 0: no clipping.', low=0)
     energy_l2: float = option(
-        0.0, 'Weight of a penalty on f^2, averaged over positives and negatives.', low=0
+        0.0,
+        'Weight of a penalty on f^2, averaged over positives and negatives, for --energy=paper.',
+        low=0,
     )
     label_dropout: float = option(
         0.1, 'Share of images whose class is hidden in training, if the model has classes.', low=0, high=1

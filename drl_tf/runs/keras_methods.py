@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -97,6 +97,8 @@ class KerasMethods(keras.Model):
     def load_weights(self, filepath: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
         """Loads a file that `save_weights` wrote; the model keeps its weights if the file does not fit.
 
+        The property `heights` (log Z of each noise level) becomes None: log Z of the new weights is unknown.
+
         Args:
           filepath: the file, whose name ends in `.weights.h5` or `.weights.json`.
           *args, **kwargs: further arguments of `keras.Model.load_weights`.
@@ -114,11 +116,29 @@ class KerasMethods(keras.Model):
         try:
             super().load_weights(path, *args, **kwargs)
         except (OSError, ValueError, KeyError) as error:
-            self.set_weights(before)
+            super().set_weights(before)
             raise UserError(
                 f'filepath={path} cannot be loaded ({one_line(error)[:_LONGEST_CAUSE]}): give a file of '
                 'save_weights, of a model with the same options'
             ) from error
+        self.forget_results()
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Sets all weights, raw and averaged.
+
+        Args:
+          weights: arrays of the shapes and in the order of `get_weights`.
+
+        Examples:
+          >>> model = drl_tf.EnergyModel.from_preset('digits')
+          >>> model.set_weights(drl_tf.EnergyModel.from_preset('digits').get_weights())
+        """
+        super().set_weights(weights)
+        self.forget_results()
+
+    def forget_results(self) -> None:
+        """Forgets what was measured of former weights, such as log Z; methods that set weights call it."""
+        raise NotImplementedError
 
     def summary(self, *args: Any, **kwargs: Any) -> None:
         """Prints Keras' summary of the model, and how many parameters are trained and how many are averages.

@@ -106,7 +106,7 @@ def body(
         *section('Data', _data(config, known)),
         *section('Training', _training(model, config, step, weights, known, flags)),
         *section('Scores', card_scores.lines(known)),
-        *section('Limits', _limits(config, max_samples, known)),
+        *section('Limits', _limits(model.config, max_samples, known)),
     ]
 
 

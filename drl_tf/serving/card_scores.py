@@ -34,7 +34,7 @@ def lines(known: Mapping[str, Any]) -> list[str]:
 def _scores(evaluations: Sequence[Mapping[str, Any]]) -> list[str]:
     """Returns the lines of one table per evaluation."""
     if not evaluations:
-        return ['None: this step was not evaluated before it was exported.']
+        return ['None: no result of `--mode=evaluate` was at hand.']
     settings = {*chains.FREE_LEVELS, *(field.name for field in dataclasses.fields(Sampling))}
     lines = []
     for result in evaluations:

@@ -14,6 +14,7 @@ from drl_tf.base import seal
 from drl_tf.base.errors import UserError, one_line
 from drl_tf.base.files import check_writable, held, sync, write_json
 from drl_tf.config import combinations
+from drl_tf.config import config as configuration
 from drl_tf.core.weights import Weights
 from drl_tf.planning import memory
 from drl_tf.runs import beginnings, checkpoint, exported
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from drl_tf.core.energy_model import EnergyModel
 
 _ASIDE = 'writing'
+_FLAGS = 'train.flags'
 _MOST_IMAGES = 1024
 REQUEST_BYTES = 4 * 2**30
 
@@ -61,7 +63,8 @@ def export(
     check(config, directory)
     model, step = checkpoint.load_model(workdir, config.replace(precision='float32'), step)
     history = provenance.history(workdir, step, weights, model)
-    return write(model, config, step, directory, max_samples, weights, history)
+    trained = configuration.load(workdir)
+    return write(model, config, step, directory, max_samples, weights, history, trained)
 
 
 def check(config: Config, directory: str) -> None:
@@ -83,13 +86,14 @@ def write(
     max_samples: int,
     weights: Weights = Weights.EMA,
     history: Mapping[str, Any] = provenance.NOTHING,
+    trained: Config | None = None,
 ) -> dict[str, str]:
     """Exports a model in memory as a SavedModel; a server sees the new version only when it is complete.
 
     Args:
       model: a float32 model, built outside any distribution strategy. To export averaged weights, call
         `model.ema_network.converge_u()` first: the spectral normalisation then fits these weights.
-      config: the configuration of the run that trained the model.
+      config: the configuration to export with; it decides how the exported model samples.
       step: number of steps for which the model was trained.
       directory: parent of version directories 1, 2, ...; the next one is created.
       max_samples: the largest number of images in a request. 0: 1,024, or fewer if their gradients would need
@@ -98,6 +102,8 @@ def write(
       history: how the model was trained and scored, the dict that `provenance.history` returned. The model
         card reports it, and the signatures `log_likelihood` and `score` take log Z from it. The default is
         for a model of which nothing is known.
+      trained: the configuration of the run that trained the model, for the card and `train.flags`; None:
+        `config`.
 
     Returns:
       Lines to print, {label: path}.
@@ -106,6 +112,7 @@ def write(
       UserError: the version could not be written; existing versions stay.
     """
     log_z = _log_z(history)
+    trained = trained or config
     max_samples = max_samples or most_images(model)
     with held(directory, '--export_dir'):
         versions = [int(name) for name in os.listdir(directory) if name.isdecimal()]
@@ -122,7 +129,8 @@ def write(
             warmup.write(os.path.join(aside, 'assets.extra'), signatures, config.image_shape)
             seal.seal(aside)
             card_file = os.path.join(aside, exported.CARD)
-            card.write(card_file, final, model, config, step, max_samples, weights, history)
+            card.write_flags(os.path.join(aside, _FLAGS), trained.portable())
+            card.write(card_file, final, model, trained, step, max_samples, weights, history)
             os.replace(aside, final)
             sync(directory)
         except (OSError, tf.errors.OpError) as error:
@@ -174,7 +182,6 @@ def _describe(
     """Writes the configuration without local paths, and in `assets.extra/` a description for clients."""
     portable = config.portable()
     portable.save(path)
-    card.write_flags(os.path.join(path, 'train.flags'), portable)
     description = {
         'drl_tf': __version__,
         'dataset': config.data.dataset,

@@ -35,8 +35,10 @@ from drl_tf.base.files import (
     write_json,
     written_aside,
 )
+from drl_tf.config import chains
 from drl_tf.config import config as configuration
 from drl_tf.core.weights import Weights
+from drl_tf.distributed import devices
 from drl_tf.runs import beginnings, exported
 from drl_tf.runs.keras_methods import KERAS_FILE
 from drl_tf.serving import card, provenance
@@ -173,6 +175,26 @@ def load_weights(model: keras.Model, directory: str) -> None:
         raise UserError(f'{path} does not fit its {CONFIG} ({one_line(error)}): {_REMEDY}') from error
 
 
+def with_precision(config: Config, dtype: str) -> Config:
+    """Returns a configuration with the type in which its networks compute.
+
+    Args:
+      config: the configuration of the model.
+      dtype: 'float32', 'bfloat16' or 'auto', as in `EnergyModel.from_preset`.
+
+    Raises:
+      UserError: `dtype` is 'bfloat16', and the model draws by chains of MALA or HMC, which compare log
+        densities.
+    """
+    compares = config.corrector in chains.ADJUSTED
+    if dtype == 'bfloat16' and compares:
+        raise UserError(
+            f'dtype=bfloat16 is too coarse for the log densities that chains of {config.corrector} compare: '
+            'give float32'
+        )
+    return config.replace(precision=devices.resolve_precision('float32' if compares else dtype))
+
+
 def write(
     public: keras.Model,
     model: EnergyModel,
@@ -195,6 +217,7 @@ def write(
         network from which training began, or {} if there was none. 'fitted_steps' is how many of the steps
         `EnergyModel.fit` took. 'heights' holds the constants that turn energies into log p, as {attribute of
         `Heights`: value}. 'seconds' is the training time, and 'device' its device. These three may be None.
+        Further entries are results, those of `provenance.history`.
 
     Raises:
       UserError: the directory holds files but no preset, or cannot be written to.

@@ -10,6 +10,8 @@ import numpy as np
 
 from drl_tf.base import arguments
 from drl_tf.base.errors import DivergenceError, UserError
+from drl_tf.config import objectives
+from drl_tf.runs import beginnings
 from drl_tf.training.given_data import GivenData, refused_values
 from drl_tf.training.optimizers import compile_model
 
@@ -29,7 +31,8 @@ class Fitting:
       step: number of steps for which the model is already trained.
       beginning: where the weights come from, a dict: 'origin' (about an imported network), 'fitted_steps'
         (steps in earlier calls of `fit`), 'heights' (constants such as log Z, or None), 'seconds' and
-        'device' (of training). `runs.beginnings.NEW` has the values for new weights.
+        'device' (of training). `runs.beginnings.NEW` has the values for new weights. Further entries are
+        results for these weights.
 
     Attributes:
       recipe: the training options, `model.config.training`, from before the first call of `fit`. `fit`
@@ -56,25 +59,25 @@ class Fitting:
     def beginning(self) -> dict[str, Any]:
         """Where the weights come from: the constructor's argument `beginning`, brought up to date.
 
-        It is a new dict. 'origin', 'seconds' and 'device' are those of the argument. Two entries change:
+        It is a new dict. 'origin', 'seconds' and 'device' are those of the argument. The others change:
 
         - 'fitted_steps': the number of steps that `fit` has done so far, those in the argument included. It
           also counts up while `fit` runs.
         - 'heights': a dict of constants that turn energies into log p. Its entry 'log_z' is log Z, the log of
           the normalizing constant, of each noise level. 'heights' is None if the constants are unknown, or
           once `fit` has changed the weights.
+        - Further entries, such as results of --mode=evaluate, are dropped once `fit` has changed the weights.
         """
         fitted = self._beginning['fitted_steps'] + self._taken
-        heights = None if self._taken else self._beginning['heights']
-        return {**self._beginning, 'fitted_steps': fitted, 'heights': heights}
+        known = beginnings.without_results(self._beginning) if self._taken else self._beginning
+        return {**known, 'fitted_steps': fitted}
 
-    def forget_heights(self) -> None:
-        """Sets `beginning['heights']` to None; call this after you replace the weights.
+    def forget_results(self) -> None:
+        """Drops log Z and all scores from `beginning`; call this after you replace the weights.
 
-        'heights' holds log Z, the log of the normalizing constant, of each noise level. It is valid only for
-        the weights for which it was measured.
+        They are valid only for the weights for which they were measured.
         """
-        self._beginning['heights'] = None
+        self._beginning = beginnings.without_results(self._beginning)
 
     @property
     def _taken(self) -> int:
@@ -137,14 +140,19 @@ class Fitting:
           The Keras `History`: the mean of each logged value over each epoch.
 
         Raises:
-          UserError: the model has exact energies (--energy=exact), which cannot be trained; an image of a
-            dataset is out of range; or, with steps_per_epoch=None, the dataset has no end or holds fewer
-            images than one batch.
+          UserError: the model has exact energies (--energy=exact), which cannot be trained; a loss compares
+            log densities, and the networks compute in bfloat16; an image of a dataset is out of range; or,
+            with steps_per_epoch=None, the dataset has no end or holds fewer images than one batch.
           DivergenceError: training diverged; the weights and the step are again those before the call.
         """
         config = self.model.config
         if config.network.energy == 'exact':
             raise UserError('fit: exact energies hold their training images and have no weights to train')
+        if config.training.precision == 'bfloat16' and objectives.compares_densities(config):
+            raise UserError(
+                'fit: a loss of this model compares log densities, which bfloat16 rounds too much: load it '
+                "with dtype='float32'"
+            )
         self._compile(batch_size, learning_rate)
         options['steps_per_epoch'] = options['steps_per_epoch'] or data.num_batches(batch_size)
         batches = data.batches(batch_size, self.recipe.seed)

@@ -31,6 +31,8 @@ _FREE = {
     'initializer_level_weight',
     'initializer_data_share',
 }
+# What scales the energy of the paper, and what its network is told of the noise level.
+_OF_PAPER = {'energy_scale', 'b2', 'schedule', 'num_levels'}
 _EPOCHS = 200  # How often --train_steps=0 takes each picture.
 _FEWEST_STEPS = 2_000
 _MOST_STEPS = 20_000
@@ -171,9 +173,14 @@ def check_start(config: Config, init_from: str) -> None:
       init_from: directory of the other run, or of an exported model.
     """
     other = configuration.load(init_from)
-    if not config.data.data_std:
-        config = config.replace(data_mean=other.data.data_mean, data_std=other.data.data_std)
-    fields = (*dataclasses.fields(config.network), *dataclasses.fields(config.initializer))
+    mine = config.data
+    theirs = other.data
+    config = config.replace(
+        data_mean=mine.data_mean or theirs.data_mean, data_std=mine.data_std or theirs.data_std
+    )
+    fields = dataclasses.fields(config.network)
+    if config.diffusion.initializer:
+        fields += dataclasses.fields(config.initializer)
     of_network = {
         'image_size',
         'image_width',
@@ -184,6 +191,8 @@ def check_start(config: Config, init_from: str) -> None:
         'data_std',
     }
     of_network |= {field.name for field in fields} - _FREE
+    if config.network.energy == 'paper':
+        of_network |= _OF_PAPER
     differences = config.differences(other, lambda field: field.name in of_network)
     if differences:
         remedy = _remedy(config, other)

@@ -113,6 +113,10 @@ def stop_on_divergence(
       done. logs: the values that Keras logs, {name: number}.
     """
 
+    others = ' or --clip_norm=1'
+    if model.config.network.energy == 'paper' and model.config.training.objective == 'contrastive':
+        others = ', --clip_norm=1, --shared_noise or a larger --energy_l2'
+
     def check(step: int, logs: Mapping[str, float]) -> None:
         bad = workers.told_by_chief(lambda: int(model.first_bad_step.read_value()))
         if bad < 0:
@@ -123,8 +127,7 @@ def stop_on_divergence(
         raise DivergenceError(
             f'the energies diverged at step {bad} (seen at {step}: loss {logs["loss"]:.4g}, '
             f'gradient norm {logs["gradient_norm"]:.4g}, --max_loss={model.config.training.max_loss:g}; '
-            f'{os.path.join(workdir, name)}): start a new --workdir with a lower --learning_rate, '
-            '--clip_norm=1, --shared_noise or a larger --energy_l2',
+            f'{os.path.join(workdir, name)}): start a new --workdir with a lower --learning_rate{others}',
             bad,
         )
 

@@ -1,8 +1,10 @@
 """The configuration in Python."""
 
 import pytest
+from helpers.small_models import PRECONDITIONED
 
 from drl_tf.base.errors import UserError
+from drl_tf.config import objectives
 from drl_tf.config.config import Config
 
 
@@ -23,3 +25,45 @@ def test_errors_name_options_as_python_writes_them(options, message):
         Config().replace(**options)
     with pytest.raises(UserError, match=f'^--{message.replace("microbatches", "--microbatches")}'):
         Config().with_flags(**options)
+
+
+def test_the_automatic_scale_of_energies_follows_the_chains():
+    """Without chains in training it is that of the noise, until a run has stored it."""
+    config = Config()
+    assert config.diffusion.energy_scale == 'step'
+    without = config.replace(schedule='t1k', mcmc_steps=(0,), num_levels=3)
+    assert without.diffusion.energy_scale == 'noise'
+    assert without.replace(mcmc_steps=(3,)).diffusion.energy_scale == 'step'
+    stored = Config.from_config(without.get_config())
+    assert stored.replace(mcmc_steps=(3,)).diffusion.energy_scale == 'noise'
+
+
+def test_an_image_has_one_mean_or_one_for_each_channel():
+    for channels, means in ((1, (0.1,)), (3, (0.1,)), (3, (0.1, 0.2, 0.3))):
+        Config().replace(image_channels=channels, data_mean=means)
+    with pytest.raises(
+        UserError, match=r'data_mean=0\.1,0\.2,0\.3 has 3 numbers: give one, or one for each of 1'
+    ):
+        Config().replace(image_channels=1, data_mean=(0.1, 0.2, 0.3))
+
+
+LOSS = {'levels': 'continuous', 'recovery_nce': 0.05}
+
+
+@pytest.mark.parametrize(
+    ('options', 'compares'),
+    [
+        ({}, False),
+        (LOSS, True),
+        ({'mcmc_steps': (2,)}, True),
+        ({'mcmc_steps': (2,), 'corrector': 'langevin'}, False),
+    ],
+)
+def test_losses_and_chains_that_compare_densities(options, compares):
+    """The chains of sample grids and of evaluations in training among them."""
+    assert objectives.compares_densities(PRECONDITIONED.replace(**options)) == compares
+
+
+def test_moments_of_a_batch_give_no_densities_to_compare():
+    with pytest.raises(UserError, match='norm=batch gives no density of an image'):
+        PRECONDITIONED.replace(norm='batch', **LOSS)

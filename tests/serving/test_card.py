@@ -204,3 +204,26 @@ def test_a_card_names_the_model_that_training_began_with(capsys, workdir):
     ):
         assert words in text, words
     assert 'Command:' not in text and provenance.history(str(version), 4)['start'] == start
+
+
+@pytest.mark.usefixtures('quick')
+def test_options_of_sampling_change_nothing_that_is_said_of_training(capsys, workdir):
+    code, _, err = call(capsys, '--mode=export', f'--workdir={workdir}', '--mcmc_steps=5')
+    assert code == 0, err
+    version = workdir / 'saved_model' / '1'
+    assert '--mcmc_steps=2' in (version / 'train.flags').read_text().splitlines()
+    text = (version / 'README.md').read_text()
+    assert 'T = 2 levels, K = 2.' in text and 'chains of K = 5 Langevin steps' in text
+    assert configuration.load(str(version)).diffusion.mcmc_steps == (5,)
+
+
+def test_presets_keep_the_scores_until_the_weights_change(workdir, tmp_path):
+    (workdir / 'evaluation').mkdir()
+    (workdir / 'evaluation' / 'a.json').write_text(json.dumps(RESULT))
+    drl_tf.EnergyModel.from_preset(workdir).save_to_preset(tmp_path / 'first')
+    again = drl_tf.EnergyModel.from_preset(tmp_path / 'first')
+    again.save_to_preset(tmp_path / 'second')
+    again.set_weights(again.get_weights())
+    again.save_to_preset(tmp_path / 'other')
+    for name, words in {'first': '81.23', 'second': '81.23', 'other': 'None: no result of'}.items():
+        assert words in (tmp_path / name / 'README.md').read_text(), name
