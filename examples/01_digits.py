@@ -15,7 +15,7 @@ import sys
 # nothing is to be set. Elsewhere, set this to a wheel, or to the address of a repository: 'git+https://...'
 SOURCE = ''
 
-if not all(importlib.util.find_spec(name) for name in ('drl_tf', 'tensorflow')):
+if not all(importlib.util.find_spec(name) for name in ('drl_tf', 'tensorflow', 'tensorflow_serving')):
     here = pathlib.Path.cwd()
     checkouts = [root for root in (here, *here.parents) if (root / 'drl_tf' / '__init__.py').exists()]
     if SOURCE:
@@ -25,7 +25,7 @@ if not all(importlib.util.find_spec(name) for name in ('drl_tf', 'tensorflow')):
         package = ['--editable', f'{checkouts[0]}[serving]']
         sys.path.insert(0, str(checkouts[0]))  # A running kernel does not see an editable install.
     else:
-        raise SystemExit('drl_tf is not installed: set SOURCE, or open the notebook in a checkout')
+        raise SystemExit('drl_tf[serving] is not installed: set SOURCE, or open the notebook in a checkout')
     subprocess.run([sys.executable, '-m', 'pip', 'install', '--quiet', *package], check=True)
 
 # %%
@@ -162,6 +162,7 @@ def free_port():
 
 
 rest = free_port()
+log = pathlib.Path('saved_models/server.log')
 server = subprocess.Popen(
     [
         sys.executable,
@@ -173,7 +174,7 @@ server = subprocess.Popen(
         f'--rest_api_port={rest}',
     ],
     stdout=subprocess.PIPE,
-    stderr=subprocess.DEVNULL,
+    stderr=log.open('w'),
     text=True,
 )
 atexit.register(server.kill)  # Also where a cell below fails.
@@ -181,6 +182,8 @@ for line in server.stdout:
     print(line.strip())
     if line.strip() == 'ready':
         break
+else:
+    raise SystemExit(f'the server ended before it was ready:\n{log.read_text()}')
 
 # %% [markdown]
 # ## Ask

@@ -3,7 +3,7 @@
 #
 # This notebook trains a model on a folder of pictures, in two ways.
 # The command line trains a new model. `EnergyModel.fit` continues one that exists.
-# The pictures here are stand-ins, so that the notebook needs no download.
+# Without pictures of yours it draws stand-ins, so that it needs no download.
 
 # %%
 # This cell installs the package. Where it is installed already, the cell does nothing.
@@ -26,7 +26,7 @@ if not all(importlib.util.find_spec(name) for name in ('drl_tf', 'tensorflow')):
         package = ['--editable', f'{checkouts[0]}[serving]']
         sys.path.insert(0, str(checkouts[0]))  # A running kernel does not see an editable install.
     else:
-        raise SystemExit('drl_tf is not installed: set SOURCE, or open the notebook in a checkout')
+        raise SystemExit('drl_tf[serving] is not installed: set SOURCE, or open the notebook in a checkout')
     subprocess.run([sys.executable, '-m', 'pip', 'install', '--quiet', *package], check=True)
 
 # %%
@@ -48,18 +48,20 @@ logging.getLogger('tensorflow').setLevel(logging.ERROR)  # No remarks on graphs 
 # %% [markdown]
 # ## A folder of pictures
 #
-# Put your own PNG, JPEG, GIF, BMP or WEBP files into `my_pictures`, and skip this cell.
-# The stand-ins are drawn by the model of digits, and coloured blue on sand.
+# Put your own PNG, JPEG, GIF, BMP or WEBP files into `my_pictures`, at any depth.
+# If there are none, the next cell draws stand-ins: digits, coloured blue on sand.
 
 # %%
 FOLDER = pathlib.Path('my_pictures')
 FOLDER.mkdir(exist_ok=True)
+KINDS = ('.png', '.jpg', '.jpeg', '.gif', '.bmp', '.webp')
 digits = drl_tf.EnergyModel.from_preset('digits')
 drawn = digits.generate(600, guidance=0.5)[..., 0] / 255
-ink, paper = np.array([20, 50, 140]), np.array([240, 225, 190])
-coloured = drawn[..., None] * ink + (1 - drawn[..., None]) * paper
-for number, picture in enumerate(coloured.astype(np.uint8)):
-    Image.fromarray(picture).save(FOLDER / f'{number:03d}.png')
+
+
+def pictures():
+    """Returns the paths of the pictures in the folder, sorted."""
+    return sorted(path for path in FOLDER.rglob('*') if path.suffix.lower() in KINDS)
 
 
 def show(images, columns=12):
@@ -73,7 +75,12 @@ def show(images, columns=12):
     plt.show()
 
 
-show([np.asarray(Image.open(path)) for path in sorted(FOLDER.iterdir())[:24]])
+if not pictures():
+    ink, paper = np.array([20, 50, 140]), np.array([240, 225, 190])
+    coloured = drawn[..., None] * ink + (1 - drawn[..., None]) * paper
+    for number, picture in enumerate(coloured.astype(np.uint8)):
+        Image.fromarray(picture).save(FOLDER / f'{number:03d}.png')
+show([np.asarray(Image.open(path).convert('RGB')) for path in pictures()[:24]])
 
 # %% [markdown]
 # ## What will it cost?

@@ -26,7 +26,7 @@ if not all(importlib.util.find_spec(name) for name in ('drl_tf', 'tensorflow')):
         package = ['--editable', f'{checkouts[0]}[serving]']
         sys.path.insert(0, str(checkouts[0]))  # A running kernel does not see an editable install.
     else:
-        raise SystemExit('drl_tf is not installed: set SOURCE, or open the notebook in a checkout')
+        raise SystemExit('drl_tf[serving] is not installed: set SOURCE, or open the notebook in a checkout')
     subprocess.run([sys.executable, '-m', 'pip', 'install', '--quiet', *package], check=True)
 
 # %%

@@ -3,11 +3,15 @@
 import ast
 import importlib
 import importlib.util
+import pathlib
 import subprocess
 import sys
+import types
 
+import numpy as np
 import pytest
 from helpers.tiny import ROOT
+from PIL import Image
 
 from drl_tf.cli import parsing
 
@@ -47,7 +51,11 @@ def test_notebooks_begin_with_a_title_and_store_no_outputs(source):
 
 
 def test_all_examples_have_the_same_install_cell():
-    assert len({install_cell(source) for source in SOURCES}) == 1
+    """The one that serves a model also looks for the packages of the server."""
+    cells = {source.stem: install_cell(source) for source in SOURCES}
+    serving = {name for name, cell in cells.items() if "'tensorflow_serving'" in cell}
+    assert serving == {source.stem for source in SOURCES if 'model_server' in source.read_text()} != set()
+    assert len({cell.replace(", 'tensorflow_serving'", '') for cell in cells.values()}) == 1
 
 
 def installed(monkeypatch, found, source=''):
@@ -61,10 +69,10 @@ def installed(monkeypatch, found, source=''):
 
 
 def test_the_install_cell_does_nothing_where_the_package_is_there(monkeypatch):
-    assert installed(monkeypatch, ['drl_tf', 'tensorflow']) == []
+    assert installed(monkeypatch, ['drl_tf', 'tensorflow', 'tensorflow_serving']) == []
 
 
-@pytest.mark.parametrize('found', [[], ['drl_tf']])
+@pytest.mark.parametrize('found', [[], ['drl_tf'], ['drl_tf', 'tensorflow']])
 def test_the_install_cell_installs_the_checkout_in_which_the_notebook_lies(monkeypatch, found):
     monkeypatch.chdir(ROOT / 'examples')
     assert installed(monkeypatch, found) == [['--quiet', '--editable', f'{ROOT}[serving]']]
@@ -110,3 +118,54 @@ def test_options_in_examples_are_ones_that_there_are(source):
     ]
     fields = {name for group in parsing.option_groups() for name in group.__dataclass_fields__}
     assert {word.removeprefix('--').split('=')[0] for word in words} <= fields
+
+
+def cell_with(stem, words):
+    """The one cell of code of an example that contains some words."""
+    (source,) = (source for source in SOURCES if source.stem.endswith(stem))
+    cells = [cell.source for cell in notebooks.built(source).cells if cell.cell_type == 'code']
+    (found,) = (cell for cell in cells if words in cell)
+    return found
+
+
+@pytest.mark.parametrize('own', [[], ['a.png', 'more/b.JPG']])
+def test_pictures_of_the_reader_are_left_alone(monkeypatch, tmp_path, own):
+    """The cell that fills the folder draws stand-ins only where there is no picture."""
+    monkeypatch.chdir(tmp_path)
+    for name in own:
+        path = tmp_path / 'my_pictures' / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new('RGB', (5, 4)).save(path)
+    shown = types.SimpleNamespace(imshow=lambda image, **_: None, axis=lambda _: None)
+    digits = types.SimpleNamespace(generate=lambda count, **_: np.zeros([count, 16, 16, 1], np.uint8))
+    given = {
+        'drl_tf': types.SimpleNamespace(EnergyModel=types.SimpleNamespace(from_preset=lambda _: digits)),
+        'plt': types.SimpleNamespace(
+            subplots=lambda rows, columns, **_: (None, np.full([rows, columns], shown)), show=lambda: None
+        ),
+        'np': np,
+        'pathlib': pathlib,
+        'Image': Image,
+    }
+    exec(cell_with('your_own_pictures', 'FOLDER ='), given)
+    folder = tmp_path / 'my_pictures'
+    found = {str(path.relative_to(folder)) for path in folder.rglob('*') if path.is_file()}
+    assert found == (set(own) or {f'{number:03d}.png' for number in range(600)})
+    assert {'drawn', 'digits', 'show'} <= set(given)
+
+
+def test_a_server_that_does_not_start_says_why(monkeypatch, tmp_path):
+    """The cell that starts the server ends with what the server has written as its error."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'saved_models').mkdir()
+    cell = cell_with('digits', 'drl_tf.tools.model_server').replace(
+        'drl_tf.tools.model_server', 'no_such_module'
+    )
+    with pytest.raises(SystemExit, match='No module named no_such_module'):
+        exec(
+            cell,
+            {
+                name: importlib.import_module(name)
+                for name in ('atexit', 'pathlib', 'socket', 'subprocess', 'sys')
+            },
+        )

@@ -15,7 +15,7 @@ from drl_tf.api import EnergyModel
 from drl_tf.app import limits
 from drl_tf.base import arguments
 from drl_tf.base.errors import UserError
-from drl_tf.core import noise
+from drl_tf.core import noise, pilot
 from drl_tf.core.guidance import composed, fed, network_labels
 from drl_tf.core.sampling import Draw
 from drl_tf.core.weights import Weights
@@ -231,17 +231,23 @@ def compose(
         progress(0.5, 'drawing all images at once')
         return composing.drawn(model.model, expressions.parse(text), heights, num, Weights.EMA, seed)
     progress(0, 'drawing')
+    size = min(num, model.config.sampling.sample_batch_size)
+    batches = -(-num // size)
     done = [0.0]
 
     def after_part(share: float) -> None:
-        done.append(done[-1] + share)
+        done.append(done[-1] + share / batches)
         progress(done[-1], 'drawing')
 
-    labels = [tf.fill([num], network_labels(label)) for label in weights]
+    labels = [tf.fill([size], network_labels(label)) for label in weights]
     terms = fed(composed(labels, list(weights.values())))
     root = tf.constant(noise.root(seed, noise.SAMPLING))
-    states = model.model.sample(tf.constant(num), root, Draw(terms=terms), after_part=after_part)
-    return pictures.kept(finite(states[-1].numpy()))
+    q = pilot.steps(model.model, Weights.EMA, model.model.walk)
+    drawn = []
+    for first in range(0, num, size):
+        draw = Draw(tf.constant(first), Weights.EMA, terms, q)
+        drawn.append(model.model.sample(tf.constant(size), root, draw, after_part=after_part)[-1].numpy())
+    return pictures.kept(finite(np.concatenate(drawn)[:num]))
 
 
 def _heights(model: EnergyModel, progress: Progress) -> dict[int, np.ndarray]:

@@ -227,7 +227,8 @@ def _score(app: parts.App) -> None:
     gr.Markdown(_SCORE)
     files = gr.File(label='Pictures', elem_id='files', file_count='multiple', file_types=_KINDS, height=160)
     invert = gr.Checkbox(label=_INVERT)
-    button, own = app.buttons('Score my pictures', 'Score 4 samples')
+    count = min(Choice().num, actions.most_images(model))
+    button, own = app.buttons('Score my pictures', f'Score {count} samples')
     said = gr.Markdown(elem_id='verdict')
     picture = parts.picture('Each picture beside its map: bright where it is unlikely', 'maps')
     table = gr.Dataframe(
@@ -251,7 +252,7 @@ def _score(app: parts.App) -> None:
         return shown([os.path.basename(path) for path in paths], np.stack(images), progress)
 
     def of_model(progress: Any) -> Any:
-        images = actions.draw(model, Choice(num=4), progress)[0]
+        images = actions.draw(model, Choice(num=count), progress)[0]
         return shown([f'sample {index}' for index in range(len(images))], images, progress)
 
     app.run(button.click, of_files, [files, invert], [said, picture, table])

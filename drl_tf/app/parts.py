@@ -156,9 +156,14 @@ class App:
         return gr.Dropdown(choices, value=start, label=title, visible=bool(self.model.num_classes))
 
     def guidance(self) -> gr.Slider:
-        """Adds a slider for the weight of guidance, -1 to 5, which is hidden if the model has no classes."""
+        """Adds a slider for the weight of guidance, which is hidden if the model has no classes.
+
+        It goes from -1 to 5, or to the guidance of the model's configuration if that is larger.
+        """
         start = self.model.config.sampling.guidance
-        return gr.Slider(-1, 5, start, step=0.1, label='Guidance w', visible=bool(self.model.num_classes))
+        return gr.Slider(
+            -1, max(5, start), start, step=0.1, label='Guidance w', visible=bool(self.model.num_classes)
+        )
 
 
 def seed() -> gr.Number:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from drl_tf.api import EnergyModel
@@ -33,20 +33,23 @@ class _Policy:
         await self._app(scope, receive, with_policy)
 
 
-def serve(directory: str, port: int) -> None:
+def serve(directory: str, port: int, places: Mapping[str, str]) -> None:
     """Serves the app for a model until Ctrl-C.
 
     Args:
       directory: the workdir of a run, or the version directory of an exported model.
       port: port on 127.0.0.1.
+      places: where the training images are, which expressions with | (or) read: {option of `LOCAL_PATHS`:
+        path}. An exported model does not know it.
 
     Raises:
       UserError: the model is missing or damaged, or the port is taken.
 
     Example:
-      serve('runs/digits', port=7860)
+      serve('runs/mine', port=7860, places={'data_dir': 'my_pictures'})
     """
     model = EnergyModel.from_preset(directory)
+    model.model.config = model.config.replace(**places)
     source = exported.source(directory)
     name = exported.name_of(source) if source else os.path.basename(os.path.abspath(directory))
     with running(model, name, port) as address, contextlib.suppress(KeyboardInterrupt):

@@ -1,7 +1,7 @@
 """Checks a command line before any work starts. Only `check_work` needs TensorFlow."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from drl_tf.base.errors import UserError
@@ -12,6 +12,7 @@ from drl_tf.cli.options_by_mode import READ_BY, SET_BY_ROWS, modes_of_a_run, rea
 from drl_tf.config import chains, combinations
 from drl_tf.config import config as configuration
 from drl_tf.config.config import Config
+from drl_tf.config.data_options import LOCAL_PATHS, Data
 from drl_tf.config.option_fields import text
 from drl_tf.experiments import ablation_rows
 from drl_tf.runs import exported, workdirs
@@ -137,6 +138,22 @@ def _check_model(command: Command, given: dict[str, Any]) -> None:
         raise UserError(f'--model={command.model} has one set of weights: drop {", ".join(unread)}')
 
 
+def check_given(command: Command, config: Config, given: Mapping[str, Any]) -> None:
+    """Checks options that are read or not by what the configuration says, and the data that are for the app.
+
+    Args:
+      command: the modes to run and their options, which `check_command` has checked.
+      config: the configuration of the run.
+      given: {name: value} of the options on the command line.
+
+    Raises:
+      UserError: an option has no effect, or the data are missing or broken.
+    """
+    sampler_checks.check_given(command, config, given)
+    if 'app' in command.mode and set(given) & set(LOCAL_PATHS):
+        _check_data(config.data)
+
+
 def check_configuration(command: Command, config: Config, workdir: str) -> None:
     """Checks that the modes fit the configuration, can read their inputs and can write; without TensorFlow.
 
@@ -215,34 +232,17 @@ def _check_energies(command: Command, config: Config) -> None:
         combinations.check_energies(config, mode)
     if 'likelihood' in command.mode:
         combinations.check_likelihood(config, command.method)
-        _check_annealing(command, config)
-
-
-def _check_annealing(command: Command, config: Config) -> None:
-    """Raises UserError if options of annealing are given to a likelihood without annealing."""
-    if {'density', 'long_run'} & set(command.mode):
-        return
-    if (command.method or combinations.likelihood_method(config)) != 'direct':
-        return
-    default = Command()
-    for name in ('ais_steps', 'num_chains', 'hmc_leapfrog'):
-        if getattr(command, name) != getattr(default, name):
-            raise UserError(f'--{name}={getattr(command, name)} is for annealing: give --method=ais too')
 
 
 def _check_inputs(command: Command, config: Config, workdir: str) -> None:
     """Raises UserError if a path that a mode reads is missing, or if the user's own data are broken."""
-    from drl_tf.data import dataset_table, facts
-
-    data = config.data
     stats_file = config.evaluation.stats_file
     read_images = {'train', 'prepare', 'stats', 'likelihood', 'score', 'ood', 'long_run', 'ablate', 'report'}
     if not stats_file:
         read_images |= set(SCORED)
-    if set(command.mode) & read_images:
-        if data.dataset == 'folder' and data.data_dir:
-            _check_there('data_dir', data.data_dir, os.path.isdir, 'the directory of your images')
-        facts.check(data, dataset_table.find_spec(data.dataset))
+    read = [config.data] if set(command.mode) & read_images else []
+    for data in [*read, *edit_checks.data_of_classes(command, config)]:
+        _check_data(data)
     if command.samples:
         _check_there('samples', command.samples, os.path.exists, 'a directory, or a .npz or .npy file')
     if stats_file and 'stats' not in command.mode and _scores(command, config):
@@ -257,6 +257,15 @@ def _check_inputs(command: Command, config: Config, workdir: str) -> None:
         _check_there('compare', other, configuration.exists, 'the directory of a run')
         if os.path.realpath(other) == os.path.realpath(workdir):
             raise UserError(f'--compare={other} is --workdir itself: give other runs')
+
+
+def _check_data(data: Data) -> None:
+    """Raises UserError if the user's own data are missing or broken."""
+    from drl_tf.data import dataset_table, facts
+
+    if data.dataset == 'folder' and data.data_dir:
+        _check_there('data_dir', data.data_dir, os.path.isdir, 'the directory of your images')
+    facts.check(data, dataset_table.find_spec(data.dataset))
 
 
 def _check_there(name: str, path: str, test: Callable[[str], bool], what: str) -> None:

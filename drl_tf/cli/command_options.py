@@ -5,6 +5,7 @@ import os
 
 from drl_tf.config.option_fields import option
 from drl_tf.core.weights import Weights
+from drl_tf.editing import plans
 from drl_tf.runs.exported import IN_A_RUN
 
 MODES = (
@@ -16,8 +17,8 @@ EDITED = ('inpaint', 'restore', 'edit')  # Modes that change given images.
 SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance', 'sweep_chains', 'tune_sampler', 'ablate')
 METHODS = {
     'likelihood': ('ais', 'direct'),
-    'inpaint': ('posterior', 'replace'),
-    'restore': ('posterior', 'replace'),
+    'inpaint': plans.METHODS,
+    'restore': plans.METHODS,
 }  # Values of --method.
 TO_OUTPUT_DIR = ('sample', 'compose', *EDITED, 'interpolate', 'score', 'ood')  # --output_dir applies.
 _SCORED_IMAGES = 2048

@@ -7,8 +7,10 @@ from typing import Any
 
 from drl_tf.base.errors import UserError
 from drl_tf.cli.command_options import EDITED, METHODS, Command
+from drl_tf.cli.options_by_mode import READ_BY
 from drl_tf.config import combinations
 from drl_tf.config.config import Config
+from drl_tf.config.data_options import LOCAL_PATHS, Data
 from drl_tf.config.option_fields import text
 from drl_tf.editing import degradations, expressions, inputs, masks, pairs, plans
 from drl_tf.runs import exported
@@ -47,6 +49,7 @@ def check_command(command: Command, given: dict[str, Any]) -> None:
         )
     if command.expression:
         _check_expression(command, given)
+    _check_places(command, given)
 
 
 def _check_expression(command: Command, given: dict[str, Any]) -> None:
@@ -57,6 +60,18 @@ def _check_expression(command: Command, given: dict[str, Any]) -> None:
     for name in ('first_sample', 'save_images'):
         if name in given and mixes and set(command.mode) == {'compose'}:
             raise UserError(f'--{name} is not for mixtures (--expression={command.expression}): drop it')
+
+
+def _check_places(command: Command, given: dict[str, Any]) -> None:
+    """Raises UserError if places of data are given for --mode=compose alone, which reads no images then."""
+    if command.expression and expressions.compares_classes(expressions.parse(command.expression)):
+        return
+    for name in LOCAL_PATHS:
+        if name in given and set(command.mode) & set(READ_BY[name]) == {'compose'}:
+            raise UserError(
+                f'--{name}={given[name]} is for an --expression of classes with | (or), which reads training '
+                'images: drop it'
+            )
 
 
 def check_configuration(command: Command, config: Config) -> None:
@@ -95,13 +110,27 @@ def check_configuration(command: Command, config: Config) -> None:
 
 
 def features(command: Command, config: Config) -> bool:
-    """Returns whether the modes have inpaint or restore, and the option `extractor` names a network.
+    """Returns whether the modes have inpaint or restore, and `extractor` or `inception` names a network.
 
     Then these modes compare repaired images with the originals by the features that this network computes, so
     the network must be there.
 
     Args:
       command: the options that say what to do.
-      config: the configuration, with the option `extractor`.
+      config: the configuration, with the options `extractor` and `inception`.
     """
-    return bool(config.evaluation.extractor and {'inpaint', 'restore'} & set(command.mode))
+    named = config.evaluation.extractor or config.evaluation.inception
+    return bool(named and {'inpaint', 'restore'} & set(command.mode))
+
+
+def data_of_classes(command: Command, config: Config) -> list[Data]:
+    """Returns the options of the data whose training images --mode=compose reads; [] if it reads none.
+
+    Args:
+      command: the options that say what to do.
+      config: the configuration of the only model or of model a.
+    """
+    if 'compose' not in command.mode or not command.expression:
+        return []
+    second = exported.two_of(command.model)[1]
+    return pairs.data_of_classes(command.expression, config, exported.find(second) if second else '')

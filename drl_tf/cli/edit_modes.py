@@ -50,7 +50,7 @@ def judged(command: Command, config: Config, result: dict[str, str] | None) -> d
     """Classifies images that were drawn from an --expression, and adds the shares of classes to the output.
 
     The classifier knows only digits. Nothing is added for images of other datasets, or images that are not
-    square.
+    square or not grey.
 
     Args:
       command: the options that say what to do.

@@ -13,7 +13,7 @@ from absl import flags
 from drl_tf import __version__
 from drl_tf.base.errors import DivergenceError, Interrupted, UserError, WorkerLost, printable
 from drl_tf.cli import cpu_split, parsing
-from drl_tf.cli.checks import check_command, check_configuration
+from drl_tf.cli.checks import check_command, check_configuration, check_given
 from drl_tf.cli.command_options import Command, completed
 from drl_tf.cli.help import INTERRUPTED, WRONG_USE, help_text
 from drl_tf.cli.quiet import quiet_start
@@ -78,10 +78,13 @@ def _run(argv: list[str]) -> int:
     devices = parsing.group_of(cluster.Devices, values)
     option_fields.check(command)
     option_fields.check(devices)
-    check_command(command, {name: values[name].value for name in values if values[name].present})
+    given = {name: values[name].value for name in values if values[name].present}
+    check_command(command, given)
     cluster.chosen(devices)
     config, workdir = parsing.resolve(command, values, argv)
     splits = cpu_split.splits(command, config, devices)
+    if not command.dry_run:
+        check_given(command, config, given)
     if not command.dry_run and cluster.workers().count == 1:
         check_configuration(command, config, workdir)
     quiet_start()

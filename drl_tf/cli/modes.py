@@ -13,6 +13,7 @@ from drl_tf.cli.command_options import (
 )
 from drl_tf.config import combinations
 from drl_tf.config.config import Config
+from drl_tf.config.data_options import LOCAL_PATHS
 from drl_tf.distributed import workers
 from drl_tf.runs import checkpoint, exported
 from drl_tf.runs.request import SampleRequest
@@ -187,8 +188,8 @@ def _report(command: Command, config: Config, workdir: str) -> Result:
 def _app(command: Command, config: Config, workdir: str) -> Result:
     from drl_tf.app import server
 
-    del config  # The app draws with the options of the model.
-    server.serve(workdir, command.port)
+    # The app draws with the options of the model.
+    server.serve(workdir, command.port, {name: getattr(config.data, name) for name in LOCAL_PATHS})
     return None
 
 

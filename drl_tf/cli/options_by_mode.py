@@ -26,8 +26,9 @@ _USE_A_RUN = (
     'export',
 )
 _EXTRACT_FEATURES = ('train', 'stats', *SCORED)
-_READ_IMAGES = (
+_READ_IMAGES = (  # compose and app do for an --expression with | (or).
     *_BEGIN,
+    'compose',
     *EDITED,
     'prepare',
     'stats',
@@ -36,6 +37,7 @@ _READ_IMAGES = (
     'ood',
     'long_run',
     'report',
+    'app',
     *SCORED,
 )
 _ANNEAL = ('likelihood', 'density')

@@ -6,10 +6,12 @@ from drl_tf.base.errors import UserError
 from drl_tf.base.files import check_writable
 from drl_tf.cli.command_options import TO_OUTPUT_DIR, Command, export_directory, reads_export
 from drl_tf.cli.options_by_mode import modes_of_a_run
+from drl_tf.config import config as configuration
 from drl_tf.config.config import Config
 from drl_tf.config.sampling_options import STATISTICS
+from drl_tf.data.known_datasets import PLACED
 from drl_tf.distributed import cluster
-from drl_tf.runs import exported
+from drl_tf.runs import exported, workdirs
 
 
 def check_configuration(command: Command, config: Config, workdir: str) -> None:
@@ -23,10 +25,12 @@ def check_configuration(command: Command, config: Config, workdir: str) -> None:
     Raises:
       UserError: a directory cannot be written to, or a path holds something else already.
     """
-    if command.model and not reads_export(command):
+    if command.model and (command.workdir or not reads_export(command)):
         exported.check_link(workdir)
     if cluster.workers().index:
         return
+    if 'train' in command.mode and not (command.workdir or command.restart):
+        _check_same_data(config, workdir)
     if 'prepare' in command.mode and os.path.exists(command.output_dir):
         raise UserError(f'--output_dir={command.output_dir} exists: give a new directory, or remove it')
     to_workdir = set(modes_of_a_run(command)) - {'app'}
@@ -41,6 +45,18 @@ def check_configuration(command: Command, config: Config, workdir: str) -> None:
         check_writable(export_directory(command, workdir), '--export_dir')
     if 'stats' in command.mode:
         _check_statistics(config.evaluation.stats_file)
+
+
+def _check_same_data(config: Config, workdir: str) -> None:
+    """Raises UserError if the default workdir holds a run on other data of the user."""
+    if config.data.dataset not in PLACED or not workdirs.steps(workdir):
+        return
+    theirs = configuration.load(workdir).data.data_dir
+    if os.path.realpath(theirs) != os.path.realpath(config.data.data_dir):
+        raise UserError(
+            f'{workdir} holds a run on {theirs}, not on {config.data.data_dir}: give another --workdir for a '
+            f'new run, --workdir={workdir} to go on with the old one on these data, or --restart'
+        )
 
 
 def _check_statistics(stats_file: str) -> None:

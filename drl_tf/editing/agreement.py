@@ -17,6 +17,22 @@ if TYPE_CHECKING:
 _MOST = 4
 
 
+def knows(data: Data) -> bool:
+    """Returns whether the digits classifier knows images of a dataset: grey, square images of digits.
+
+    Args:
+      data: options of the dataset, with its image size and channels.
+
+    Examples:
+      >>> from drl_tf.config.config import Config
+      >>> grey = Config().replace(dataset='mnist', image_size=32, image_channels=1)
+      >>> knows(grey.data), knows(grey.replace(image_channels=3).data)
+      (True, False)
+    """
+    height, width, channels = data.image_shape
+    return data.dataset in DIGITS and height == width and channels == 1
+
+
 def judged(data: Data, expression: str, images: np.ndarray, path: str) -> dict[str, str]:
     """Classifies images that were drawn from an --expression, and writes how many show each class.
 
@@ -31,9 +47,9 @@ def judged(data: Data, expression: str, images: np.ndarray, path: str) -> dict[s
 
     Returns:
       Lines to print, {label: text}: the largest shares, and the path. {} if the classifier does not know such
-      images, because they are not digits or not square; no file is written then.
+      images, because they are not digits, not square or not grey; no file is written then.
     """
-    if data.dataset not in DIGITS or images.shape[1] != images.shape[2]:
+    if not knows(data):
         return {}
     probabilities = digits_classifier.predict(images)
     first, two = (_class_shares(probabilities, number) for number in (1, 2))

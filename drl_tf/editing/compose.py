@@ -82,7 +82,7 @@ def compose(config: Config, workdir: str, request: ComposeRequest) -> dict[str, 
     else:
         heights = class_heights(model, [atom.label for atom in expressions.atoms(parsed)], weights)
         images = drawn(model, parsed, heights, count, weights)
-    root = report.root_of(workdir, request.output_dir, name_parts(config, request, step))
+    root = report.root_of(workdir, request.output_dir, name_parts(config, workdir, request, step))
     pictures.save_png(f'{root}.png', pictures.square(images))
     with written_aside(f'{root}.npz', 'wb') as file:
         np.savez(file, images=images)
@@ -90,29 +90,29 @@ def compose(config: Config, workdir: str, request: ComposeRequest) -> dict[str, 
     return {**shown, 'grid': f'{root}.png', f'{count:,} images': f'{root}.npz'}
 
 
-def name_parts(config: Config, request: ComposeRequest, step: int) -> list[str]:
+def name_parts(config: Config, workdir: str, request: ComposeRequest, step: int) -> list[str]:
     """Returns the parts of the name of the files that `compose` writes.
 
     Requests that draw different images have different names. The batch size is not part of the name.
 
     Args:
       config: the configuration of the only model or of model a.
-      request: the expression and the number of images.
+      workdir: directory of this model's run.
+      request: the expression, the number of images and the directory of the files.
       step: training step of this model's checkpoint.
     """
     words = request.expression.replace('&', 'and').replace('|', 'or').replace('!', 'not')
     parts = [f'{step:08d}', request.weights, 'compose', re.sub(r'\W+', '_', words)[:60]]
     if request.second:
         parts += [exported.name_of(request.second), digest(checkpoint.fingerprint(request.second, None))]
-    parts.append(report.options_digest(config, {'expression': request.expression}))
+    of_model = report.of_model(workdir, request.output_dir, step)
+    parts.append(report.options_digest(config, {'expression': request.expression, **of_model}))
     return [*parts, str(request.count), f'seed{config.training.seed}']
 
 
 def _of_two(model: EnergyModel, workdir: str, expression: Expression, request: ComposeRequest) -> np.ndarray:
     """Draws from an expression over a model and `request.second`; uint8 [count, H, W, C]."""
-    levels = model.config.sampling.sampling_levels
-    config = exported.load_config(request.second).replace(sampling_levels=levels)
-    second, _ = checkpoint.load_model(request.second, config)
+    second, _ = checkpoint.load_model(request.second, pairs.second_config(request.second, model.config))
     models = (model, second)
     log_z = {}
     if expressions.has_or(expression):

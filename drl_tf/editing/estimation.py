@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from drl_tf.base import pixels
 from drl_tf.core import noise
+from drl_tf.core.weights import Weights
 from drl_tf.data import pipeline
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _LOWEST, _HIGHEST, _LEVELS = 0.02, 2.0, 24
 _REFERENCES = 128
 
 
-def noise_std(model: Editing, images: np.ndarray) -> float:
+def noise_std(model: Editing, images: np.ndarray, weights: Weights = Weights.EMA) -> float:
     """Estimates the standard deviation of white noise in images, one number for all images.
 
     For each of several values sigma, white noise of standard deviation sigma is added to training images.
@@ -31,6 +32,7 @@ def noise_std(model: Editing, images: np.ndarray) -> float:
       model: a model that was trained with --energy=preconditioned; only such models compute log densities
         at any noise level.
       images: noisy images, float32 [n, H, W, C]; without noise, they would be in [-1, 1].
+      weights: the weights that compute the log densities, 'ema' (averages) or 'raw'.
 
     Returns:
       The standard deviation of the noise, in the units of `images`, from 0.02 to 2.
@@ -39,7 +41,7 @@ def noise_std(model: Editing, images: np.ndarray) -> float:
     clean = pixels.from_levels(references.astype(np.float32))
     seed = noise.root(model.config.training.seed, noise.LIKELIHOOD)
     sigmas = np.geomspace(_LOWEST, _HIGHEST, _LEVELS)
-    log_prob = tf.function(lambda x, angle: model.model.log_prob_at(angle)(x), autograph=False)
+    log_prob = tf.function(lambda x, angle: model.model.log_prob_at(angle, weights)(x), autograph=False)
 
     def mean(x: np.ndarray | tf.Tensor, sigma: float) -> float:
         angle = np.arctan(sigma)

@@ -113,6 +113,18 @@ def has_or(expression: Expression) -> bool:
     return expression.operator == '|' or any(map(has_or, expression.parts))
 
 
+def compares_classes(expression: Expression) -> bool:
+    """Returns whether an expression, from `parse`, has the operator | (or) and a class.
+
+    The heights of the classes are then measured on training images.
+
+    Examples:
+      >>> compares_classes(parse('3 | 8')), compares_classes(parse('a | b')), compares_classes(parse('3 & 8'))
+      (True, False, False)
+    """
+    return has_or(expression) and any(atom.label >= 0 for atom in atoms(expression))
+
+
 def check(text: str, config: Config) -> None:
     """Checks that a model can draw from an expression; raises UserError if not.
 

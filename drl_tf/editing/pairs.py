@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import read_sound_json
 from drl_tf.config import chains
+from drl_tf.config.config import Config
+from drl_tf.config.data_options import LOCAL_PATHS, Data
 from drl_tf.editing import expressions
 from drl_tf.runs import exported
-
-if TYPE_CHECKING:
-    from drl_tf.config.config import Config
 
 _OF_THE_LEVELS = ('schedule', *chains.FREE_LEVELS, 'b2')
 
@@ -51,6 +49,49 @@ def check(text: str, config: Config, first: str, second: str) -> None:
                     f'--model={name} were not measured: run --mode=likelihood --method=direct on its run, '
                     'then --mode=export; or use & and !'
                 )
+
+
+def second_config(version: str, config: Config) -> Config:
+    """Returns the configuration of the second model, with what it takes from that of the first.
+
+    These are the number of noise levels that sampling visits, and the places of the user's own data. An
+    exported model does not know such places.
+
+    Args:
+      version: the version directory of the second model.
+      config: configuration of the first model, with the options that the command line sets.
+
+    Raises:
+      UserError: the exported model is damaged or incomplete.
+
+    Examples:
+      >>> second_config(exported.find('digits'), Config().replace(data_dir='there')).data.data_dir
+      'there'
+    """
+    taken = {name: getattr(config.data, name) for name in LOCAL_PATHS}
+    return exported.load_config(version).replace(sampling_levels=config.sampling.sampling_levels, **taken)
+
+
+def data_of_classes(text: str, config: Config, second: str = '') -> list[Data]:
+    """Returns the options of the data whose training images an expression needs, one for each model.
+
+    The operator | (or) compares the heights of classes, which are measured on training images.
+
+    Args:
+      text: the expression.
+      config: configuration of the only or the first model, with the options that the command line sets.
+      second: the version directory of the second model; '': there is only one.
+
+    Examples:
+      >>> len(data_of_classes('3 | 8', Config())), data_of_classes('3 & 8', Config())
+      (1, [])
+    """
+    expression = expressions.parse(text)
+    if not expressions.has_or(expression):
+        return []
+    models = {atom.model for atom in expressions.atoms(expression) if atom.label >= 0}
+    found = [config.data] if 0 in models else []
+    return [*found, second_config(second, config).data] if 1 in models else found
 
 
 def check_pair(configs: Sequence[Config], names: Sequence[str]) -> None:

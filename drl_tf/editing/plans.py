@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from drl_tf.base import arguments
 from drl_tf.base.errors import UserError
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
     from drl_tf.core.inverse import Plan
     from drl_tf.editing.degradations import Degradation
+
+METHODS = ('posterior', 'replace')
 
 
 def method_of(config: Config, method: str = '') -> str:
@@ -77,13 +80,27 @@ def checked(config: Config, plan: Plan | None, degradation: Degradation | None) 
       degradation: the degradation to undo; None: inpainting.
 
     Raises:
-      UserError: the plan does not work with the model or with the degradation.
+      UserError: a value of the plan is out of range, or the plan does not work with the model or with the
+        degradation.
     """
     from drl_tf.core.inverse import default_plan
 
     plan = plan or default_plan(config)
+    _check_values(plan)
     check(config, plan.method, degradation.kind if degradation else '', plan.num_levels)
     return plan
+
+
+def _check_values(plan: Plan) -> None:
+    """Raises UserError if the method of a plan is unknown, or if a number is out of range."""
+    if plan.method not in METHODS:
+        raise UserError(f'--method={plan.method} must be {" or ".join(METHODS)}')
+    effort = plan.effort
+    arguments.number('plan.num_levels', plan.num_levels, 0)
+    arguments.number('plan.effort.num_steps', effort.num_steps, 0)
+    arguments.number('plan.effort.rounds', effort.rounds, 1)
+    if not arguments.number('plan.effort.step', effort.step, 0, whole=False):
+        raise UserError(f'plan.effort.step={effort.step} must be above 0')
 
 
 def level_of(strength: float, num_levels: int) -> int:

@@ -13,7 +13,8 @@ from PIL import Image
 
 from drl_tf.base import pixels
 from drl_tf.base.files import digest, write_json, written_aside
-from drl_tf.runs import pictures
+from drl_tf.editing import agreement
+from drl_tf.runs import checkpoint, exported, pictures
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
@@ -103,6 +104,40 @@ def covered(truth: np.ndarray, results: np.ndarray, unknown: np.ndarray | bool =
     others = (every.sum(axis=1, keepdims=True) - every) / results.shape[1]
     distances = _sums((every - others) ** 2, np.broadcast_to(unknown, truth.shape)[:, None])
     return distances[:, 0] <= distances[:, 1:].max(axis=1)
+
+
+def feature_distance(config: Config, truth: np.ndarray, results: np.ndarray) -> dict[str, float]:
+    """Measures how far R results for each of n images are from the original images, in features of a network.
+
+    Args:
+      config: the configuration. Its options `extractor` and `inception` choose the network; without them, it
+        is the digits classifier if that knows the images.
+      truth: the original images, uint8 [n, H, W, C].
+      results: the results for each image, uint8 [n, R, H, W, C].
+
+    Returns:
+      {'feature_distance': the mean Euclidean distance}; {} if there is no network for these images.
+
+    Raises:
+      UserError: the network is missing, or does not fit the images.
+
+    Examples:
+      >>> from drl_tf.config.config import Config
+      >>> config = Config().replace(dataset='digits', image_size=16, image_channels=1)
+      >>> truth = np.zeros([2, 16, 16, 1], np.uint8)
+      >>> feature_distance(config, truth, truth[:, None])
+      {'feature_distance': 0.0}
+      >>> feature_distance(config.replace(image_channels=3), truth, truth[:, None])
+      {}
+    """
+    if not (config.evaluation.extractor or config.evaluation.inception or agreement.knows(config.data)):
+        return {}
+    from drl_tf.evaluation import evaluator
+
+    run = evaluator.load_extractor(config).run
+    of_truth = run(truth)[0].repeat(results.shape[1], axis=0)
+    of_results = run(results.reshape(-1, *results.shape[2:]))[0]
+    return {'feature_distance': float(np.linalg.norm(of_results - of_truth, axis=1).mean())}
 
 
 def _sums(values: np.ndarray, unknown: np.ndarray) -> np.ndarray:
@@ -206,6 +241,24 @@ def options_digest(config: Config, settings: Mapping[str, Any]) -> str:
     others = {'precision': config.training.precision, 'mcmc_steps': config.diffusion.mcmc_steps}
     chosen = {**settings, **sampling, **others}
     return digest(json.dumps(chosen, sort_keys=True))
+
+
+def of_model(workdir: str, output_dir: str, step: int) -> dict[str, str]:
+    """Returns what `options_digest` needs to know of the model, {name: value}.
+
+    Results of several models may go to one directory. The names of their files then depend on the weights.
+
+    Args:
+      workdir: the run's directory, or the version directory of an exported model.
+      output_dir: directory for the files; '': `<workdir>/editing`.
+      step: training step of the checkpoint.
+
+    Returns:
+      A hash of the weights; {} in the directory of a run, which has one model only.
+    """
+    if not output_dir and exported.source(workdir) is None:
+        return {}
+    return {'model': checkpoint.fingerprint(workdir, step)}
 
 
 def root_of(workdir: str, output_dir: str, parts: Sequence[str]) -> str:

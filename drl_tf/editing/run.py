@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from drl_tf.base import pixels
-from drl_tf.config.data_options import DIGITS
+from drl_tf.base.files import write_json
 from drl_tf.core import noise
 from drl_tf.core.inverse import Plan, default_plan
 from drl_tf.core.posterior import Effort
@@ -123,7 +123,7 @@ def inpaint(config: Config, workdir: str, request: EditRequest) -> dict[str, str
         len(images),
     )
     shown = {'image': images, 'mask': np.where(missing, np.uint8(64), images)}
-    scores = _scores(config, images, results, missing)
+    scores = report.scores(images, results, missing)
     return _written(config, workdir, request, step, 'inpaint', shown, results, plan, scores)
 
 
@@ -155,7 +155,7 @@ def restore(config: Config, workdir: str, request: EditRequest) -> dict[str, str
     observations = x if truth is None else _degraded(config, degradation, x)
     notes: dict[str, Any] = {}
     if degradation.noise_std is None:
-        std = estimation.noise_std(model, observations)
+        std = estimation.noise_std(model, observations, request.weights)
         degradation = dataclasses.replace(degradation, noise_std=std)
         notes['noise_std'] = std
     plan = request.plan(config)
@@ -171,7 +171,7 @@ def restore(config: Config, workdir: str, request: EditRequest) -> dict[str, str
     )
     shown = {} if truth is None else {'image': truth}
     shown['given'] = report.enlarged(observations, config.image_shape)
-    scores = {} if truth is None else _scores(config, truth, results)
+    scores = {} if truth is None else report.scores(truth, results)
     return _written(config, workdir, request, step, 'restore', shown, results, plan, {**notes, **scores})
 
 
@@ -221,7 +221,7 @@ def interpolate(config: Config, workdir: str, request: EditRequest) -> dict[str,
     labels = (request.labels * 2)[:2] or None
     frames = model.interpolate(begin, end, request.num_frames, **_common(config, labels))
     name = ['interpolate', f'{begin}-{end}', str(request.num_frames), f'{request.labels or ""}']
-    name.append(report.options_digest(config, {}))
+    name.append(report.options_digest(config, report.of_model(workdir, request.output_dir, step)))
     return report.write_frames(_root(config, workdir, request, step, name), frames)
 
 
@@ -256,23 +256,11 @@ def _degraded(config: Config, degradation: Degradation, x: np.ndarray) -> np.nda
     return observations.numpy()
 
 
-def _scores(
-    config: Config, truth: np.ndarray, results: np.ndarray, unknown: np.ndarray | bool = True
-) -> dict[str, float]:
-    """Returns `report.scores`; for digits, or with the option `extractor`, also the distance in features."""
-    found = report.scores(truth, results, unknown)
-    if config.data.dataset in DIGITS or config.evaluation.extractor:
-        from drl_tf.evaluation import evaluator
-
-        run = evaluator.load_extractor(config).run
-        of_truth = run(truth)[0].repeat(results.shape[1], axis=0)
-        of_results = run(results.reshape(-1, *results.shape[2:]))[0]
-        found['feature_distance'] = float(np.linalg.norm(of_results - of_truth, axis=1).mean())
-    return found
-
-
 def _written(config, workdir, request, step, mode, shown, results, plan, scores):
-    """Writes a result; returns {label: text} for the command line."""
+    """Writes a result, and adds its distance in features; returns {label: text} for the command line.
+
+    The files are complete before the network of the features runs, which may fail.
+    """
     detail = {'inpaint': request.mask, 'restore': request.degradation, 'edit': f'{request.strength:g}'}[mode]
     settings = {
         **dataclasses.asdict(request),
@@ -283,10 +271,13 @@ def _written(config, workdir, request, step, mode, shown, results, plan, scores)
         'plan': dataclasses.asdict(plan) if plan else None,
     }
     slug = re.sub(r'[^\w.]+', '_', os.path.basename(detail))[:40]
-    name = [mode, slug, plan.method if plan else '', report.options_digest(config, settings)]
-    written = report.write(
-        _root(config, workdir, request, step, name), shown, results, {**settings, **scores}
-    )
+    of_model = report.of_model(workdir, request.output_dir, step)
+    name = [mode, slug, plan.method if plan else '', report.options_digest(config, {**settings, **of_model})]
+    root = _root(config, workdir, request, step, name)
+    written = report.write(root, shown, results, {**settings, **scores})
+    if scores and 'image' in shown:
+        scores = {**scores, **report.feature_distance(config, shown['image'], results)}
+        write_json(f'{root}.json', {**settings, **scores})
     return {**{label: f'{value:.4g}' for label, value in scores.items()}, **written}
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.small_models import PRECONDITIONED
+from helpers.small_models import CLASSES, PRECONDITIONED
 
 import drl_tf
 from drl_tf.app import actions, limits
@@ -75,6 +75,24 @@ def test_an_expression_of_one_class_draws_the_class(digits):
     assert np.abs(images.astype(int) - digits.generate(2, labels=3, seed=5)).max() <= 1
     assert shares[-1] == pytest.approx(1) and len(shares) == 7
     assert (actions.compose(digits, '3 & !8', 2, 5) != images).any()
+
+
+def test_a_composition_is_drawn_in_batches_of_the_model():
+    """Batches of two draw the same images as one batch of five."""
+    small = CLASSES.replace(num_levels=2)
+    found, sizes, shares = [], [], []
+    for size in (5, 2):
+        model = drl_tf.EnergyModel(small.replace(sample_batch_size=size))
+        sample = model.model.sample
+
+        def spy(count, *rest, sample=sample, **named):
+            sizes.append(int(count))
+            return sample(count, *rest, **named)
+
+        model.model.sample = spy
+        found.append(actions.compose(model, '0 & !2', 5, 3, lambda share, what: shares.append(share)))
+    assert sizes == [5, 2, 2, 2] and shares[-1] == pytest.approx(1)
+    assert np.abs(found[0].astype(int) - found[1]).max() <= 1
 
 
 @pytest.mark.parametrize(

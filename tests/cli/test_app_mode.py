@@ -11,12 +11,31 @@ from drl_tf.cli.main import main
 
 
 def test_the_app_needs_no_argument(monkeypatch, capsys):
-    served = []
-    monkeypatch.setattr(server, 'serve', lambda directory, port: served.append((directory, port)))
-    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: object())
-    assert main(['run.py', '--mode=app', '--port=7999']) == 0
-    [(directory, port)] = served
+    served = started(monkeypatch, '--port=7999')
+    [(directory, port, places)] = served
     assert directory.endswith('saved_models/digits/1') and port == 7999
+    assert places == {'data_dir': '', 'manual_dir': '', 'labels_file': ''}
+
+
+def started(monkeypatch, *options):
+    """What the app would serve: a list of (directory, port, places of the data)."""
+    served = []
+    monkeypatch.setattr(server, 'serve', lambda *arguments: served.append(arguments))
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: object())
+    assert main(['run.py', '--mode=app', *options]) == 0
+    return served
+
+
+def test_the_app_is_told_where_the_training_images_are(monkeypatch, tmp_path):
+    """An exported model does not know the place, where expressions with | (or) read images."""
+    [(_, _, places)] = started(monkeypatch, '--port=7999', f'--data_dir={tmp_path}')
+    assert places['data_dir'] == str(tmp_path)
+
+
+def test_a_workdir_beside_another_model_is_not_ignored(capsys, tmp_path):
+    (tmp_path / 'config.json').touch()
+    line = refused(capsys, '--mode=app', '--model=digits', f'--workdir={tmp_path}')
+    assert f'--workdir={tmp_path} holds a run of its own' in line
 
 
 def test_a_run_or_a_model_is_kept():

@@ -15,6 +15,7 @@ from drl_tf.cli import checks, output_checks, parsing
 from drl_tf.cli.command_options import Command, export_directory
 from drl_tf.config import combinations, config
 from drl_tf.distributed import devices
+from drl_tf.editing import pairs
 from drl_tf.evaluation import evaluate, evaluator
 
 WITHOUT_TENSORFLOW = """
@@ -36,6 +37,17 @@ REFUSED = [
     ('--mode=compose --model=digits --expression=a&b', 'a and b stand for two models: give both'),
     ('--mode=compose --model=digits,digits --expression=3|8', 'only one of the two models'),
     ('--mode=compose --model=digits,digits --expression=a3|b11', 'there is no class 11'),
+    ('--mode=compose --model=digits --expression=3&8 --data_dir=a', 'is for an --expression of classes'),
+    ('--mode=compose --model=digits --labels_file=a', 'is for an --expression of classes with | (or)'),
+    ('--mode=compose --model=digits,digits --expression=a|b --data_dir=a', '--data_dir=a is for an'),
+    ('--mode=sample --model=digits --output_dir=o --workdir=run', '--workdir=run holds a run of its own'),
+    ('--mode=inpaint --model=digits --inception=missing', '--inception=missing must be the directory of'),
+    ('--mode=inpaint --model=digits --mcmc_steps=5', '--mcmc_steps=5 is not for --mode=inpaint'),
+    ('--mode=restore --model=digits --noise_scale=1', '--noise_scale=1.0 is not for --mode=restore'),
+    ('--mode=inpaint --model=digits --sampling_levels=3', '--sampling_levels=3 is not for --mode=inpaint'),
+    ('--mode=compose --model=digits --expression=3|8 --noise_scale=1', '--noise_scale=1.0 is not for mix'),
+    ('--mode=likelihood --model=digits --mcmc_steps=5', '--mcmc_steps=5 is for annealing'),
+    ('--mode=likelihood --model=digits --ais_steps=9', '--ais_steps=9 is for annealing: give --method=ais'),
     ('--mode=compose --model=digits,missing --expression=a&b', '--model=missing must be one of'),
     (
         '--mode=compose --model=digits,toy_checkerboard --expression=a&b',
@@ -128,6 +140,43 @@ def test_options_that_are_not_read_or_not_known(capsys, arguments, words):
     assert words in refused(capsys, *arguments)
 
 
+@pytest.mark.parametrize(
+    'words',
+    [
+        '--mode=inpaint --method=replace --mcmc_steps=5',
+        '--mode=sample,inpaint --mcmc_steps=5',
+        '--mode=compose --expression=3|8 --sampling_levels=3',
+        '--mode=compose --expression=3&8 --noise_scale=1',
+        '--mode=likelihood --method=ais --mcmc_steps=5 --ais_steps=9',
+        '--mode=restore',
+    ],
+)
+def test_options_of_sampling_are_read_where_they_have_an_effect(words):
+    """The options of the stored configuration are never refused: only what is given is looked at."""
+    argv = ['run.py', *words.split(), '--model=digits']
+    values = parsing.parse(argv)
+    command = parsing.group_of(Command, values)
+    given = {name: values[name].value for name in values if values[name].present}
+    checks.check_given(command, parsing.resolve(command, values, argv)[0], given)
+
+
+def test_data_of_a_mixture_are_checked_before_work(capsys, tmp_path):
+    """A mixture of classes reads training images, also those of the second model and of the app."""
+    mine = config.Config().replace(
+        dataset='folder', image_size=8, image_channels=3, num_classes=2, channel_mult=(1,),
+        energy='preconditioned', objective='score_matching', proposal='tweedie', mcmc_steps=(0,),
+        act='swish', final_act='swish', spectral_norm=False,
+    )  # fmt: skip
+    mine.save(tmp_path / 'run')
+    options = [f'--workdir={tmp_path}/run', f'--data_dir={tmp_path}/missing']
+    for words in (['--mode=compose', '--expression=0 | 1'], ['--mode=app']):
+        line = refused(capsys, *words, *options)
+        assert f'--data_dir={tmp_path}/missing is not there' in line
+    assert pairs.data_of_classes('0 | 1', mine) == [mine.data]
+    found = pairs.data_of_classes('a | b1', mine.replace(data_dir='there'), pairs.exported.find('digits'))
+    assert [(data.dataset, data.data_dir) for data in found] == [('digits', 'there')]
+
+
 def test_batch_normalisation_is_refused_on_several_devices(capsys):
     batch = [*TINY, '--norm=batch', '--dry_run']
     assert '--norm=batch' in refused(capsys, *batch, '--dry_run_devices=2')
@@ -209,3 +258,23 @@ def test_a_workdir_that_nothing_is_written_to_may_be_read_only(tmp_path, monkeyp
         asked.clear()
         checks.check_configuration(Command(**options), model, str(tmp_path))
         assert asked == expected, options
+
+
+def test_other_pictures_do_not_continue_the_run_in_the_default_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ours, theirs = (
+        parsing.configuration_of(
+            [f'--dataset=npz:{tmp_path}/{name}.npz', '--image_size=8', '--image_channels=1']
+        )
+        for name in ('cats', 'dogs')
+    )
+    workdir = 'runs/npz_8_t6'
+    os.makedirs(f'{workdir}/checkpoints/00000002')
+    theirs.save(workdir)
+    output_checks.check_configuration(Command(mode=['train']), theirs, workdir)
+    with pytest.raises(
+        UserError, match=f'holds a run on {tmp_path}/dogs.npz, not on {tmp_path}/cats.npz: give'
+    ):
+        output_checks.check_configuration(Command(mode=['train']), ours, workdir)
+    for told in (dict(workdir=workdir), dict(restart=True)):
+        output_checks.check_configuration(Command(mode=['train'], **told), ours, workdir)

@@ -38,7 +38,11 @@ NO_MATTER = {
 }
 # Options that a mode reads unseen: from a copy that the recorder does not know, or only if training diverges.
 # --mode=ablate refuses those of its rows.
-NOT_SEEN = {'prepare': {'labels_file', 'manual_dir'}, 'ablate': {*SET_BY_ROWS, 'max_rollbacks'}}
+NOT_SEEN = {
+    'prepare': {'labels_file', 'manual_dir'},
+    'compose': {'labels_file', 'manual_dir'},  # Read for an --expression with | (or).
+    'ablate': {*SET_BY_ROWS, 'max_rollbacks'},
+}
 NEW = ('import_official', 'train', 'ablate')  # Modes that begin a run.
 STORE_ALL = ('import_official', 'train')  # Modes that write the whole configuration into `config.json`.
 SMALL = [
@@ -166,7 +170,7 @@ def begin(mode, patch):
     if mode == 'import_official':
         authors_format.write('ckpt', {'model_ema': variables(Architecture(channels=4, mult=(1,)), seed=0)})
     patch.setitem(ablation_rows.TABLES, 't6', {'few': dict(num_levels=2, mcmc_steps=(1,))})
-    patch.setattr(server, 'serve', lambda directory, port: None)
+    patch.setattr(server, 'serve', lambda directory, port, places: None)
 
 
 SLOW = ('train', 'likelihood', 'density', 'ablate', 'export')

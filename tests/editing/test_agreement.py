@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 from helpers.small_models import OPTIONS
 
 from drl_tf.data import digits
@@ -20,7 +21,9 @@ def test_shares_of_real_digits_are_those_of_their_labels(tmp_path):
     assert said['judged as'].startswith('3: 7') and said['class shares'] == path
 
 
-def test_other_datasets_have_no_shares(tmp_path):
-    data = OPTIONS.replace(dataset='emoji').data
-    assert agreement.judged(data, '3', np.zeros([1, 8, 8, 1], np.uint8), str(tmp_path / 'a.json')) == {}
+@pytest.mark.parametrize('changes', [{'dataset': 'emoji'}, {'image_channels': 3}, {'image_width': 4}])
+def test_images_that_the_classifier_does_not_know_have_no_shares(tmp_path, changes):
+    data = OPTIONS.replace(**{'dataset': 'digits', **changes}).data
+    images = np.zeros([1, *data.image_shape], np.uint8)
+    assert agreement.judged(data, '3', images, str(tmp_path / 'a.json')) == {}
     assert not list(tmp_path.iterdir())

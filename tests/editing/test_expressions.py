@@ -102,16 +102,25 @@ def test_heights_of_a_mixture_are_found_from_its_samples():
     np.testing.assert_allclose(found, constants, atol=0.1)
 
 
-def test_files_of_two_expressions_have_two_names():
+def test_files_of_two_expressions_have_two_names(tmp_path):
     """Even where only brackets differ; the options of sampling count too, the batch size does not."""
     config = Config()
     texts = ['3 & (8 | 5) & 2', '3 & 8 | 5 & 2']
-    names = {tuple(compose.name_parts(config, compose.ComposeRequest(text, 4), 1)) for text in texts}
-    names.add(
-        tuple(compose.name_parts(config.replace(noise_scale=0.5), compose.ComposeRequest(texts[0], 4), 1))
-    )
+
+    def name(config, text):
+        return tuple(compose.name_parts(config, str(tmp_path), compose.ComposeRequest(text, 4), 1))
+
+    names = {name(config, text) for text in texts} | {name(config.replace(noise_scale=0.5), texts[0])}
     assert len(names) == 3
-    names.add(
-        tuple(compose.name_parts(config.replace(sample_batch_size=3), compose.ComposeRequest(texts[0], 4), 1))
-    )
-    assert len(names) == 3
+    assert name(config.replace(sample_batch_size=3), texts[0]) in names
+
+
+def test_files_of_two_models_in_one_directory_have_two_names(tmp_path):
+    """The weights count where --output_dir may hold results of other models, and not in the run's own."""
+    for workdir, content in (('a', '{}'), ('b', '{"x": 1}')):
+        (tmp_path / workdir / 'checkpoints' / '00000001').mkdir(parents=True)
+        (tmp_path / workdir / 'checkpoints' / '00000001' / 'manifest.json').write_text(content)
+    for output_dir, count in (('there', 2), ('', 1)):
+        request = compose.ComposeRequest('3 | 8', 4, output_dir=output_dir)
+        names = {tuple(compose.name_parts(Config(), f'{tmp_path}/{each}', request, 1)) for each in 'ab'}
+        assert len(names) == count

@@ -1,15 +1,20 @@
 """Masks, degradations and images of the user: what they mean, and one line for each wrong one."""
 
 import json
+import types
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from helpers.tiny import TINY, call, refused
 from PIL import Image
 
+from drl_tf.base import pixels
+from drl_tf.base.errors import UserError
 from drl_tf.config import config as configuration
 from drl_tf.editing import degradations, estimation, inputs, masks, report
+from drl_tf.evaluation import evaluator
 
 
 def test_masks(tmp_path):
@@ -146,6 +151,32 @@ def test_results_are_compared_in_the_features_of_a_given_network(capsys, tiny_ru
     truth = inputs.load(configuration.load(str(tiny_run)), 'test', 2, (16, 16, 1)).reshape(2, 1, -1)
     expected = 3**0.5 * np.linalg.norm((results - truth) / 127.5, axis=-1).mean()
     assert json.loads(files['.json'].read_text())['feature_distance'] == pytest.approx(expected, rel=1e-5)
+
+
+def test_results_are_written_before_a_network_compares_them(capsys, monkeypatch, tiny_run, tmp_path):
+    def fail(config):
+        raise UserError('no network')
+
+    monkeypatch.setattr(evaluator, 'load_extractor', fail)
+    options = [f'--workdir={tiny_run}', f'--output_dir={tmp_path}/out', '--num_inputs=1', '--num_results=1']
+    assert 'no network' in refused(capsys, '--mode=inpaint', *options, '--edit_rounds=1')
+    files = {path.suffix: path for path in (tmp_path / 'out').iterdir()}
+    assert set(files) == {'.png', '.npz', '.json'} and 'psnr' in json.loads(files['.json'].read_text())
+
+
+def test_the_noise_is_estimated_with_the_weights_that_are_asked_for():
+    """The log densities of 'raw' fall with the noise; those of 'ema' are all the same."""
+    config = configuration.Config().replace(dataset='digits', image_size=8, image_channels=1)
+
+    def log_prob_at(angle, weights):
+        scale = {'ema': 0.0, 'raw': 1.0}[weights]
+        return lambda x: -scale * tf.reduce_sum(x**2, [1, 2, 3])
+
+    model = types.SimpleNamespace(config=config, model=types.SimpleNamespace(log_prob_at=log_prob_at))
+    noisy = 0.6 * np.random.default_rng(0).normal(size=[64, 8, 8, 1])
+    noisy += pixels.from_levels(inputs.load(config, 'test', 64, (8, 8, 1)).astype(float))
+    assert estimation.noise_std(model, noisy) == pytest.approx(0.02)
+    assert estimation.noise_std(model, noisy, 'raw') == pytest.approx(0.6, rel=0.3)
 
 
 def test_the_truth_lies_among_exact_draws_as_often_as_one_of_them():
