@@ -21,6 +21,7 @@ from drl_tf.cli.main import main
 from drl_tf.cli.options_by_mode import READ_BY, SET_BY_ROWS, readers
 from drl_tf.config import config as configuration
 from drl_tf.config import tuned
+from drl_tf.evaluation.metrics import detection
 from drl_tf.experiments import ablation_rows, sweep
 
 # Read before; digits are in no directory.
@@ -184,6 +185,7 @@ def test_a_mode_accesses_what_the_table_says(digits_run, monkeypatch, tmp_path, 
     differ from the run's."""
     monkeypatch.setattr(sweep, 'GUIDANCE', (1.0,))
     monkeypatch.setattr(sweep, 'EVALUATIONS', (2,))
+    monkeypatch.setattr(detection, 'RESAMPLES', 5)
     monkeypatch.chdir(tmp_path)
     begin(mode, monkeypatch)
     workdir = tmp_path / 'new' if mode in NEW else digits_run

@@ -121,8 +121,8 @@ def test_a_worker_reads_its_own_files(tmp_path, prepare, streamed, shards, read)
     files = sorted(tmp_path.rglob('*train.tfrecord*'))
     for worker, rows in enumerate((slice(0, 4), slice(4, 8))):
         whole = batches(data, 14, rows=rows)
+        dataset = pipeline.training_images(data, BATCH, 0, rows=rows).take(14)
         for index, file in enumerate(files):
-            dataset = pipeline.training_images(data, BATCH, 0, rows=rows).take(14)
             file.rename(tmp_path / 'away')
             if index in read[worker]:
                 with pytest.raises(tf.errors.NotFoundError):

@@ -30,7 +30,7 @@ def images(count=3):
     return np.random.default_rng(0).integers(0, 256, [count, 8, 8, 1], np.uint8)
 
 
-@pytest.mark.parametrize('recipe', RECIPES)
+@pytest.mark.parametrize('recipe', ['t6', 'preconditioned'])
 def test_seen_pixels_stay_bit_for_bit(recipe):
     """Inpainting keeps the seen pixels of grey levels and of floats. It changes the missing ones, whose given
     values do not matter."""
@@ -47,15 +47,14 @@ def test_seen_pixels_stay_bit_for_bit(recipe):
     np.testing.assert_array_equal(mine[:, ~HOLE[..., 0]], floats[:, ~HOLE[..., 0]])
 
 
-@pytest.mark.parametrize('recipe', RECIPES)
+@pytest.mark.parametrize('recipe', ['cdrl', 'preconditioned'])
 def test_the_ends_of_an_interpolation_are_the_two_samples(recipe):
     """Bit for bit where a sample is drawn in a batch of the same size; between two classes too."""
     model = editing(recipe)
-    classes = None if recipe == 't6' else [1, 2]
-    frames = model.interpolate(4, 9, num_frames=3, labels=classes)
+    frames = model.interpolate(4, 9, num_frames=3, labels=[1, 2])
     seed = tf.constant(noise.root(0, noise.SAMPLING))
     for place, index in ((0, 4), (2, 9)):
-        terms = ((None, 1.0),) if classes is None else ((tf.fill([3], [2, 3][place // 2]), 1.0),)
+        terms = ((tf.fill([3], [2, 3][place // 2]), 1.0),)
         batch = model.model.sample(3, seed, Draw(tf.constant(index - place), terms=terms), most_parts=1)[-1]
         expected = np.clip(np.round((batch.numpy() + 1) * np.float32(127.5)), 0, 255)[place]
         np.testing.assert_array_equal(frames[place], expected)

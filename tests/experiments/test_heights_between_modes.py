@@ -163,10 +163,6 @@ def test_exact_energies_are_weighed_to_a_few_nats_in_a_thousand_dimensions():
     assert abs(errors[1].mean() - errors[0].mean()) < 0.1
 
 
-def name_of(loss):
-    return next(iter(loss), 'slopes alone')
-
-
 def of_two_scales(**loss):
     """The model trained with a loss of heights, {its name: weight}, and its heights."""
     model = trained(IMAGES.replace(**loss), two_scales, 700, lambda name: Radial(name=f'{name}_e'))
@@ -174,22 +170,10 @@ def of_two_scales(**loss):
 
 
 @pytest.mark.slow
-def test_slopes_alone_miss_the_height_between_two_scales():
-    """Within a mode log p is right up to a constant. That of one mode is thousands of nats from that of the
-    other, though a constant of the whole level cannot show it; the two estimates of it disagree."""
-    model, heights = of_two_scales()
-    narrow, broad = errors_of(model, heights['bennett'].log_z[0])
-    assert abs(broad.mean() - narrow.mean()) > 1000
-    assert max(narrow.std(), broad.std()) < 100
-    assert abs(heights['bennett'].log_z[0] - heights['integration'].log_z[0]) > 500
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('loss', [dict(time_score=0.02), dict(recovery_nce=0.01)], ids=name_of)
-def test_losses_of_heights_find_the_height_between_two_scales(loss):
-    """With a loss of heights, the errors of log p at the two scales differ by less than 150 nats, even
-    without a constant found after training."""
-    model, heights = of_two_scales(**loss)
+def test_recovery_nce_finds_the_height_between_two_scales():
+    """The errors of log p at the two scales differ by less than 150 nats, even without a constant found after
+    training; with slopes alone, by thousands (docs/heights.md)."""
+    model, heights = of_two_scales(recovery_nce=0.01)
     for log_z in (heights['bennett'].log_z[0], heights['integration'].log_z[0], 0.0):
         narrow, broad = errors_of(model, log_z)
         assert np.abs([narrow, broad]).mean() / D < 0.08
@@ -218,15 +202,13 @@ def divergence(model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('loss', [{}, dict(time_score=0.05), dict(recovery_nce=0.2)], ids=name_of)
-def test_the_checkerboard(loss):
-    """At low noise, losses of heights weigh its squares, of two masses, against each other; slopes do not."""
-    model = trained(measured(POINTS, board).replace(**loss), board, 1000)
+def test_the_time_score_weighs_the_squares_of_a_checkerboard():
+    """Its squares have two masses; the divergence at low noise is 0.9 with slopes alone (docs/heights.md)."""
+    model = trained(measured(POINTS, board).replace(time_score=0.05), board, 1000)
     found, grid = divergence(model)
-    assert found < 0.2 if loss else found > 0.4
-    if loss:
-        points = board(np.random.default_rng(5), 4000)
-        heights = Heights(model, 'ema', noise.root(0, noise.LIKELIHOOD), 4000).measure(points)
-        for name in BOTH:
-            assert abs(heights[name].log_z[0] - grid.log_z) < 0.15
-        assert abs(grid.log_z) < 0.3
+    assert found < 0.2
+    points = board(np.random.default_rng(5), 4000)
+    heights = Heights(model, 'ema', noise.root(0, noise.LIKELIHOOD), 4000).measure(points)
+    for name in BOTH:
+        assert abs(heights[name].log_z[0] - grid.log_z) < 0.15
+    assert abs(grid.log_z) < 0.3

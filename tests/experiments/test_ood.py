@@ -13,6 +13,7 @@ import drl_tf
 from drl_tf.base.errors import UserError
 from drl_tf.data import pipeline
 from drl_tf.evaluation import baselines
+from drl_tf.evaluation.metrics import detection
 from drl_tf.evaluation.metrics.detection import auroc
 from drl_tf.experiments import ood, ood_report, other_sets
 from drl_tf.runs import exported
@@ -27,7 +28,9 @@ def table(tmp_path_factory):
 
     directory = tmp_path_factory.mktemp('ood')
     options = [f'--ood={",".join(SETS)}', '--num_real=60', '--background=digits', '--model=digits']
-    assert main(['run.py', '--mode=ood', *options, f'--output_dir={directory}']) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detection, 'RESAMPLES', 5)
+        assert main(['run.py', '--mode=ood', *options, f'--output_dir={directory}']) == 0
     (path,) = directory.glob('*.json')
     return json.loads(path.read_text()), path
 

@@ -7,11 +7,17 @@ import pytest
 
 import drl_tf
 from drl_tf.base.errors import UserError
+from drl_tf.evaluation.metrics import detection
 from drl_tf.evaluation.metrics.detection import auroc
 from drl_tf.experiments.bits_per_dim import negative_logs
 from drl_tf.runs.scores import Scores
 
 RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(detection, 'RESAMPLES', 5)
 
 
 @pytest.fixture(scope='module')

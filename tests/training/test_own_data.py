@@ -102,10 +102,13 @@ def stop_at(monkeypatch, step):
 
 @pytest.mark.parametrize(
     'kind',
-    [kind if kind == 'npz' else pytest.param(kind, marks=pytest.mark.slow) for kind in own_data.KINDS],
+    ['npz', *(pytest.param(kind, marks=pytest.mark.slow) for kind in ('hf', 'tfds', 'python'))],
 )
-def test_each_kind_trains_is_interrupted_and_resumes_to_the_bit(tmp_path, capsys, monkeypatch, kind):
-    """A signal in the third of four steps, and a further command, give the bits of four steps at once."""
+def test_training_is_interrupted_and_resumes_to_the_bit(tmp_path, capsys, monkeypatch, kind):
+    """A signal in the third of four steps, and a further command, give the bits of four steps at once.
+
+    The code of `hf` reads Parquet files too, that of `tfds` TFRecord files; test_folder_run trains a folder.
+    """
     command = [*OPTIONS, *own_data.write(kind, tmp_path), '--train_steps=4']
     whole, parts = tmp_path / 'whole', tmp_path / 'parts'
     code, _, err = call(capsys, *command, f'--workdir={whole}')

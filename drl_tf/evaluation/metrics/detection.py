@@ -16,8 +16,8 @@ from drl_tf.base.errors import UserError
 from drl_tf.core import noise
 
 NAMES = ('auroc', 'aupr', 'fpr95')
+RESAMPLES = 200
 _RECALL = 0.95
-_RESAMPLES = 200
 _INTERVAL = (0.025, 0.975)
 
 
@@ -106,7 +106,7 @@ def detection(real: np.ndarray, other: np.ndarray, seed: int = 0) -> dict[str, A
 def _resampled(seed: int, side: int, count: int) -> np.ndarray:
     """Draws 200 resamples of `count` images with replacement; returns row indices, int32 [200, count]."""
     folded = noise.fold(noise.root(seed, noise.SCORING), noise.BOOTSTRAP, side)
-    return tf.random.stateless_uniform([_RESAMPLES, count], folded, 0, count, tf.int32).numpy()
+    return tf.random.stateless_uniform([RESAMPLES, count], folded, 0, count, tf.int32).numpy()
 
 
 def _checked(name: str, values: np.ndarray) -> np.ndarray:
