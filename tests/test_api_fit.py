@@ -167,13 +167,17 @@ def test_validation_without_a_network_for_features_says_so(caplog):
 
 
 def test_points_have_a_distance_too():
+    """A fit also forgets log Z, which is that of the former weights."""
     points = drl_tf.EnergyModel.from_preset('toy_checkerboard')
     x = points.generate(40, seed=3)
+    assert np.isfinite(points.log_prob(x, level=0)).all()
     logs = [
         points.fit(x, batch_size=40, verbose=0, learning_rate=1e-8, validation_data=held_out).history
         for held_out in (x, x + 1)
     ]
     assert logs[0]['val_distance'][0] + 1 < logs[1]['val_distance'][0]
+    with pytest.raises(UserError, match='log Z of the energies is not known'):
+        points.log_prob(x, level=0)
 
 
 def test_checkpoints_of_keras_hold_the_public_model(tmp_path):

@@ -43,6 +43,17 @@ def needed(requirements, extras=('',), found=None):
     return found
 
 
+def files_of(directory):
+    """The paths of all files, relative to the directory."""
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob('*') if path.is_file())
+
+
+def assert_models(directory):
+    """Asserts that a directory has every file of the models of the checkout."""
+    for version in (ROOT / 'saved_models').glob('*/[0-9]*'):
+        assert files_of(directory / version.parent.name / version.name) == files_of(version)
+
+
 def link(distribution, site_packages):
     """Makes links to the files of a distribution, but for its programs."""
     root = distribution.locate_file('')
@@ -53,8 +64,9 @@ def link(distribution, site_packages):
 
 @pytest.mark.slow
 def test_the_wheel_works_where_only_its_dependencies_are(tmp_path):
-    """From another folder: the models of the package, and the command `drl-tf`."""
-    environment = {key: value for key, value in os.environ.items() if key not in ('PYTHONPATH', 'PIP_TARGET')}
+    """From another folder: the models of the package, and the command `drl-tf`, which starts quietly."""
+    of_tests = ('PYTHONPATH', 'PIP_TARGET', 'TF_CPP_MIN_LOG_LEVEL')
+    environment = {key: value for key, value in os.environ.items() if key not in of_tests}
 
     def call(*command, timeout=300):
         done = subprocess.run(
@@ -67,7 +79,7 @@ def test_the_wheel_works_where_only_its_dependencies_are(tmp_path):
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        return done.stdout
+        return done
 
     call(sys.executable, *PIP, 'wheel', '--no-deps', '--no-build-isolation', '--wheel-dir', '.', ROOT)
     (wheel,) = tmp_path.glob('drl_tf-*.whl')
@@ -75,17 +87,22 @@ def test_the_wheel_works_where_only_its_dependencies_are(tmp_path):
     programs = tmp_path / 'empty' / 'bin'
     call(sys.executable, *PIP, '--python', programs / 'python', 'install', '--no-deps', '--no-compile', wheel)
     site_packages = pathlib.Path(
-        call(programs / 'python', '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))').strip()
+        call(
+            programs / 'python', '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))'
+        ).stdout.strip()
     )
+    assert_models(site_packages / 'drl_tf' / 'saved_models')
     (metadata,) = importlib.metadata.distributions(name='drl_tf', path=[str(site_packages)])
     for distribution in {each.name: each for each in needed(metadata.requires).values()}.values():
         link(distribution, site_packages)
     printed = call(programs / 'python', '-c', SAVED)
-    assert printed.splitlines()[-1] == "(2, 16, 16, 1) uint8 ['digits', 'toy_checkerboard']"
+    assert printed.stdout.splitlines()[-1] == "(2, 16, 16, 1) uint8 ['digits', 'toy_checkerboard']"
     words = ['--mode=sample', '--model=digits', '--workdir=w', '--num_samples=2', '--seed=1']
-    call(programs / 'drl-tf', *words)
+    said = call(programs / 'drl-tf', *words).stderr
+    for remark in ('cudart', 'oneDNN', 'absl::InitializeLog', 'cuInit', 'rebuild TensorFlow'):
+        assert remark not in said, said
     (shard,) = (tmp_path / 'w' / 'samples').rglob('*.npz')
     difference = np.load(shard)['images'].astype(int) - np.load(tmp_path / 'images.npy')
     assert np.abs(difference).max() <= 1
-    help_text = call(programs / 'drl-tf', '--help')
+    help_text = call(programs / 'drl-tf', '--help').stdout
     assert '--dataset' in help_text and '--flagfile' in help_text

@@ -92,8 +92,9 @@ def solve(
       >>> from drl_tf.core import operators
       >>> from drl_tf.core.energy_model import EnergyModel
       >>> config = Config().replace(image_size=8, image_channels=1, channels=8, channel_mult=(1,))
+      >>> model = EnergyModel(config.replace(mcmc_steps=(1,)))
       >>> observation = Observation(operators.pooled(2), tf.zeros([3, 4, 4, 1]))
-      >>> solve(EnergyModel(config), observation, Plan('replace'), [0, 1]).shape
+      >>> solve(model, observation, Plan('replace'), [0, 1]).shape
       TensorShape([3, 8, 8, 1])
     """
     x_T = model.prior(tf.shape(observation.value)[0], noise.fold(seed, noise.PRIOR), draw.first)

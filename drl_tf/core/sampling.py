@@ -100,7 +100,7 @@ class Sampler:
       ...     return -tf.reduce_sum(y**2, axis=[1, 2, 3]) / 2
       >>> sampler = Sampler(diffusion.t1k().strided(100), density_at=lambda level: standard_normal)
       >>> x_T = noise.normal([0, 1], [64, 4, 4, 1])
-      >>> x_0, _ = sampler.descend(x_T, tf.constant(100), tf.constant(0), [0, 2])
+      >>> x_0, _ = tf.function(sampler.descend)(x_T, tf.constant(100), tf.constant(0), [0, 2])
       >>> tf.math.reduce_std(x_0).numpy().round(1).item()
       1.0
     """

@@ -85,23 +85,6 @@ def test_progressive_sampling_follows_the_recursion(num_steps):
     np.testing.assert_allclose(x.var(), expected_variance, rtol=5 * np.sqrt(2 / x.size))
 
 
-def test_progressive_sampling_approaches_the_data():
-    """x_0 has mean A_0 mu and variance A_0^2 v + S_0^2; the recursion gets there as K grows, and the sampler
-    with it."""
-    mean, variance, schedule = 0.3, 0.25, diffusion.t6()
-    target = np.array([schedule.A[0] * mean, schedule.A[0] ** 2 * variance + schedule.S[0] ** 2])
-    errors = [
-        np.abs(np.array(recursion(schedule, mean, variance, k)) - target).max()
-        for k in (30, 300, 3000, 100_000)
-    ]
-    assert errors == sorted(errors, reverse=True)
-    assert errors[-1] < 0.01
-    x = draw(1000, mean, variance, size=2000)
-    expected_mean, expected_variance = recursion(schedule, mean, variance, 1000)
-    np.testing.assert_allclose(x.mean(), expected_mean, atol=5 * np.sqrt(expected_variance / x.size))
-    np.testing.assert_allclose(x.var(), expected_variance, rtol=5 * np.sqrt(2 / x.size))
-
-
 @pytest.mark.parametrize(('mcmc_steps', 'total'), [((9,), 18), ((9, 4), 13)])
 def test_all_noises_of_a_sample_differ(monkeypatch, mcmc_steps, total):
     """Prior, proposal and every step of every level draw noise of their own, and each level runs its own

@@ -33,6 +33,13 @@ def moments(precision, half, beta, num_steps, start=1.0):
     return mean[0], covariance[0, 0]
 
 
+def beta_of(mcmc_steps, sampling_steps):
+    """The beta of the rule ab2 at every level of t6."""
+    config = Config().replace(mcmc_steps=(mcmc_steps,), sampling_steps=(sampling_steps,), langevin_rule='ab2')
+    (beta,) = set(larger_steps.beta(config, diffusion.t6()).tolist())
+    return beta
+
+
 def test_two_steps_without_noise():
     y = noise.normal(SEED, [3, 2, 2, 1])
     found, _ = langevin(gaussian(0.5, 3.0), y, 0.4, 2, lambda k: tf.zeros_like(y), beta=0.3)
@@ -67,7 +74,7 @@ def test_large_steps_come_closer_to_the_chains_of_training():
     for precision in (0.5, 1.0, 2.0):
         trained = np.array(moments(precision, half, 0.0, 30))
         plain = np.array(moments(precision, 6 * half, 0.0, 5))
-        corrected = np.array(moments(precision, 6 * half, (1 - 1 / 6) / 2, 5))
+        corrected = np.array(moments(precision, 6 * half, beta_of(30, 5), 5))
         assert (abs(corrected - trained) < 0.6 * abs(plain - trained)).all()
 
 
@@ -93,7 +100,7 @@ def test_30_gradients_do_the_work_of_180():
         assert trained == pytest.approx(recursion(schedule, 0.0, variance, 30)[1])
         plain = walked(schedule, variance, 5, 0.0) - trained
         assert plain == pytest.approx(plain_error, abs=1e-4)
-        assert abs(walked(schedule, variance, 5, (1 - 1 / 6) / 2) - trained) < 0.07 * abs(plain)
+        assert abs(walked(schedule, variance, 5, beta_of(30, 5)) - trained) < 0.07 * abs(plain)
 
 
 def test_the_stationary_variance_is_that_of_training_in_first_order():
@@ -101,7 +108,7 @@ def test_the_stationary_variance_is_that_of_training_in_first_order():
     errors = []
     for half in (0.02, 0.01):
         trained = moments(1.0, half / 4, 0.0, 4000)[1]
-        errors.append(abs(moments(1.0, half, (1 - 1 / 4) / 2, 1000)[1] - trained))
+        errors.append(abs(moments(1.0, half, beta_of(20, 5), 1000)[1] - trained))
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.1)
 
 

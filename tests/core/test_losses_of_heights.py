@@ -111,8 +111,14 @@ def step_of(model, variable, optimizer):
     return learn
 
 
-@pytest.mark.parametrize('loss', ['level_classification', 'recovery_nce'])
-@pytest.mark.parametrize('levels', [dict(levels='continuous'), dict(levels='walk', num_levels=30)])
+@pytest.mark.parametrize(
+    ('levels', 'loss'),
+    [
+        (dict(levels='continuous'), 'level_classification'),
+        (dict(levels='walk', num_levels=30), 'level_classification'),
+        (dict(levels='walk', num_levels=30), 'recovery_nce'),
+    ],
+)
 def test_training_finds_the_heights(levels, loss):
     """A loss leaves the heights alone in the first `heights_after` steps, and then brings them to those of
     the exact densities, up to a constant."""

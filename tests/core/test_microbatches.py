@@ -90,18 +90,15 @@ def assert_same(found, expected, tolerance):
 
 # The step of cdrl holds that of t6; that of preconditioned has all terms of both stages here.
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    'options', [CDRL, NORMALISED, UNET, ALONE], ids=['cdrl', 'preconditioned', 'unet', 'recovery_alone']
-)
+@pytest.mark.parametrize('options', [CDRL, NORMALISED, UNET], ids=['cdrl', 'preconditioned', 'unet'])
 def test_microbatches_take_the_step_of_the_whole_batch(options):
     """Two steps, with dropout (but for the UNet), clipping and, for cdrl, hidden classes."""
     assert_same(after_steps(options.replace(microbatches=4)), after_steps(options), 2e-5)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('options', [CDRL, ALONE], ids=['cdrl', 'recovery_alone'])
-def test_recomputed_blocks_have_the_same_gradient(options):
-    assert_same(after_steps(options.replace(remat=True)), after_steps(options), 1e-6)
+def test_recomputed_blocks_have_the_same_gradient():
+    assert_same(after_steps(CDRL.replace(remat=True)), after_steps(CDRL), 1e-6)
 
 
 @pytest.mark.slow

@@ -22,6 +22,8 @@ BOTH = PRECONDITIONED.replace(
     contrastive=0.1, mcmc_steps=(2,), levels='continuous', batch_size=8, num_classes=3, dropout=0.1
 )
 ALONE = BOTH.replace(objective='contrastive', contrastive=0.0, levels='walk', shared_noise=True)
+LATER = BOTH.replace(contrastive_after=3, batch_size=12)
+ANCHOR = BOTH.replace(contrastive=0.0, batch_size=12)
 
 
 @pytest.mark.parametrize('schedule', diffusion.SCHEDULES.values())
@@ -137,25 +139,24 @@ def gradients(options, step=0):
 
 def test_the_losses_add_up():
     """Score matching as it is without the option, plus the weight times recovery likelihood alone."""
-    both, _ = gradients(BOTH)
-    anchor, model = gradients(BOTH.replace(contrastive=0.0))
+    both, _ = gradients(LATER, step=3)
+    anchor, model = gradients(ANCHOR, step=3)
     assert type(model) is ScoreMatching
-    alone, _ = gradients(ALONE.replace(shared_noise=False))
+    alone, _ = gradients(ALONE.replace(shared_noise=False, batch_size=12), step=3)
     assert np.abs(alone).max() > 1e-3
     np.testing.assert_allclose(both, anchor + 0.1 * alone, rtol=1e-4, atol=1e-5 * np.abs(both).max())
 
 
 def test_the_anchor_keeps_its_bits_before_the_second_stage():
-    later = BOTH.replace(contrastive_after=3)
     for step, equal in ((2, True), (3, False)):
-        found, model = gradients(later, step=step)
-        anchor, _ = gradients(BOTH.replace(contrastive=0.0), step=step)
+        found, model = gradients(LATER, step=step)
+        anchor, _ = gradients(ANCHOR, step=step)
         assert np.array_equal(found, anchor) == equal
-        assert model.level_means['contrastive'].count.numpy().sum() == (0 if equal else 8)
+        assert model.level_means['contrastive'].count.numpy().sum() == (0 if equal else 12)
 
 
 def test_levels_are_stratified_and_apart_from_those_of_score_matching():
-    _, model = gradients(BOTH.replace(batch_size=12))
+    _, model = gradients(LATER, step=3)
     np.testing.assert_array_equal(model.level_means['contrastive'].count, [2] * 6)
     assert model.level_means['loss'].count.shape == (7,)
     np.testing.assert_array_less(0, model.level_means['displacement'].total)

@@ -58,8 +58,6 @@ KERNEL = np.array([[2.0, 1.0]])
 # Each: operator, H as a matrix, observation, deviation of the noise.
 PROBLEMS = {
     'inpainting': (operators.masked(tf.constant(SEEN.reshape(SHAPE), tf.float32)), ROWS, [0.7, -0.2], 0.0),
-    'smaller': (operators.pooled(2), np.full([1, 4], 0.25), [0.3], 0.0),
-    'noise': (operators.masked(tf.ones(SHAPE)), np.eye(4), [0.7, 0.1, -0.2, 0.3], 0.4),
     'blur': (
         operators.blurred(KERNEL, 2, 2),
         np.array([[1, 2, 0, 0], [2, 1, 0, 0], [0, 0, 1, 2], [0, 0, 2, 1]]) / 3,

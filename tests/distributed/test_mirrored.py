@@ -72,22 +72,6 @@ def test_two_replicas_take_several_steps_in_a_call():
 
 
 @pytest.mark.slow
-def test_two_replicas_train_evaluate_and_go_on(tmp_path):
-    done = run(
-        '-c',
-        TWO_CPUS + CODE,
-        '3,6',
-        *kills.OPTIONS,
-        '--recipe=t6',
-        '--evaluate_every=3',
-        f'--workdir={tmp_path}/w',
-    )
-    assert done.returncode == 0, done.stderr
-    assert 'resuming at step 3' in done.stdout
-    assert len((tmp_path / 'w' / 'evaluations.jsonl').read_text().splitlines()) == 2
-
-
-@pytest.mark.slow
 def test_two_replicas_take_features_of_their_parts_of_the_images(tmp_path):
     """Two replicas share the images and find the features of one device, by the digits classifier and by a
     network that lies on the first device."""
@@ -97,25 +81,31 @@ def test_two_replicas_take_features_of_their_parts_of_the_images(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    'recipe',
+    ('steps', 'recipe'),
     [
-        ['--recipe=cdrl'],
-        [
-            '--recipe=preconditioned',
-            '--time_score=0.1',
-            '--level_classification=0.5',
-            '--recovery_nce=0.5',
-            '--contrastive=0.1',
-            '--contrastive_after=3',
-            '--num_classes=-1',
-            '--mcmc_steps=2',
-            '--noshared_noise',
-        ],
+        ('4,8', ['--recipe=cdrl', '--evaluate_every=4', '--checkpoint_every=4', '--log_every=4']),
+        (
+            '8',
+            [
+                '--recipe=preconditioned',
+                '--evaluate_every=0',
+                '--checkpoint_every=8',
+                '--time_score=0.1',
+                '--level_classification=0.5',
+                '--recovery_nce=0.5',
+                '--contrastive=0.1',
+                '--contrastive_after=3',
+                '--num_classes=-1',
+                '--mcmc_steps=2',
+                '--noshared_noise',
+            ],
+        ),
     ],
     ids=['cdrl', 'preconditioned'],
 )
-def test_two_replicas_take_the_steps_of_one(capsys, tmp_path, recipe):
-    """Loss, gradient norm, weights and moments of 8 steps with clipping.
+def test_two_replicas_take_the_steps_of_one(capsys, tmp_path, steps, recipe):
+    """Loss, gradient norm, weights and moments of 8 steps with clipping; those of cdrl also with evaluations,
+    by two commands.
 
     Without --recovery_off_data: at the first step some of its gradients are mere rounding, which Adam makes
     as long as others. test_microbatches.py compares it in parts, from weights away from the start."""
@@ -123,10 +113,11 @@ def test_two_replicas_take_the_steps_of_one(capsys, tmp_path, recipe):
         *kills.OPTIONS,
         *recipe,
         '--clip_norm=0.1',
-        '--checkpoint_every=8',
-        '--evaluate_every=0',
     ]
-    done = run('-c', TWO_CPUS + CODE, '8', *options, f'--workdir={tmp_path}/two')
+    done = run('-c', TWO_CPUS + CODE, steps, *options, f'--workdir={tmp_path}/two')
     assert done.returncode == 0, done.stderr
+    if steps == '4,8':
+        assert 'resuming at step 4' in done.stdout
+        assert len((tmp_path / 'two' / 'evaluations.jsonl').read_text().splitlines()) == 2
     assert call(capsys, *options, '--strategy=one', '--train_steps=8', f'--workdir={tmp_path}/one')[0] == 0
     kills.assert_same(tmp_path / 'one', tmp_path / 'two', 8)

@@ -7,7 +7,9 @@ import sys
 
 import numpy as np
 
+from drl_tf.base import seal
 from drl_tf.cli.main import main
+from drl_tf.config import config
 from drl_tf.runs import samples
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -37,6 +39,15 @@ def call(capsys, *arguments):
     """Exit code, stdout and stderr of a command line, run in this process."""
     code = main(['run.py', *map(str, arguments)])
     return code, *capsys.readouterr()
+
+
+def set_options(workdir, **options):
+    """Changes options of a run without training, in its configuration and in those of its checkpoints."""
+    for directory in (workdir, *(workdir / 'checkpoints').iterdir()):
+        config.load(directory).replace(**options).save(str(directory))
+        if directory != workdir:
+            (directory / seal.MANIFEST).unlink()
+            seal.seal(directory)
 
 
 def sampled(capsys, workdir, *arguments, side=16):

@@ -107,13 +107,8 @@ def test_a_dry_run_is_readable_and_speaks_of_the_devices_asked_for(capsys):
     code, mine, _ = call(capsys, '--dry_run', *TINY)
     assert code == 0 and 'precision: float32' in mine and 'TPU' not in mine and '{' not in mine
     assert {'batch_size=8', 'channel_mult=1'} <= set(mine.split())
-    large = [
-        '--dataset=celeb_a_hq',
-        '--image_size=256',
-        '--tpu=NAME',
-        '--dry_run_devices=1',
-    ]
-    _, out, _ = call(capsys, '--dry_run', *large)
+    large = ['--batch_size=1000000', '--tpu=NAME', '--dry_run_devices=1', '--precision=auto']
+    _, out, _ = call(capsys, '--dry_run', *TINY, *large)
     (line,) = [line for line in out.splitlines() if 'TPU' in line]
     needed = int(out.partition('bytes of a device: ')[2].split('\n')[0].replace(',', ''))
     assert f': {needed / 2**34:.0%}' in line and needed > 2**34 and '--microbatches' in line

@@ -20,18 +20,15 @@ OFFICIAL = FIXTURE / 'ckpt-iter12345'
 SMALL = Architecture(mult=(1, 2))
 ARCHITECTURES = {
     'defaults': Architecture(),
-    'two blocks, one width': Architecture(mult=(1, 1), blocks=2),
     'attention': Architecture(attention=True, blocks=2),
     'attention at the last resolution': Architecture(attention=True, mult=(1, 1, 2), size=64),
-    'swish': Architecture(mult=(1, 2), act='swish', final_act='swish'),
-    'no final activation': Architecture(mult=(1, 2), final_act='none'),
-    'convolutional downsampling': Architecture(mult=(1, 2, 2), conv_downsample=True),
-    '1x1 shortcut': Architecture(mult=(1, 2), conv_shortcut=False),
-    'no gain': Architecture(mult=(1, 2), gain=False),
+    'swish, convolutional downsampling, 1x1 shortcut, no gain': Architecture(
+        mult=(1, 2, 2), act='swish', final_act='swish', conv_downsample=True, conv_shortcut=False, gain=False
+    ),
     'no spectral normalisation': Architecture(
         attention=True, mult=(1, 2, 2), conv_shortcut=False, conv_downsample=True, spectral_norm=False
     ),
-    'batch': Architecture(mult=(1, 2), norm='batch', attention=True),
+    'batch, no final activation': Architecture(mult=(1, 2), norm='batch', attention=True, final_act='none'),
     'group': Architecture(channels=32, mult=(1, 2), norm='group', attention=True),
     'instance': Architecture(mult=(1, 2), norm='instance', attention=True),
     'instance, 32 channels': Architecture(channels=32, mult=(1,), size=16, norm='instance'),

@@ -1,43 +1,54 @@
 """What chains did, in the results of sampling and evaluation; and chains through the command line."""
 
+import contextlib
+import io
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
-from helpers.tiny import TINY, call, sampled, scores
+from helpers import golden
+from helpers.tiny import call, sampled, scores, set_options
 
 from drl_tf.core import correctors
-from drl_tf.runs import chain_report
+from drl_tf.runs import chain_report, samples
 
-OPTIONS = [
-    *(word for word in TINY if not word.startswith(('--recipe', '--mcmc_steps', '--image_size'))),
-    '--recipe=preconditioned',
-    '--image_size=16',
-    '--num_levels=2',
-    '--train_steps=2',
-]
 CHAINS = ['--mcmc_steps=2', '--num_samples=12']
 
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
+    """A copy of the small run of `preconditioned` in `golden/`: 8 px, 10 classes, 2 levels, no chains."""
+    unneeded = shutil.ignore_patterns('saved_model')
+    return shutil.copytree(
+        golden.DIRECTORY / 'preconditioned', tmp_path_factory.mktemp('chains') / 'w', ignore=unneeded
+    )
+
+
+@pytest.fixture(scope='module')
+def drawn(run, tmp_path_factory):
+    """A directory of images that the chains drew, and what their command printed."""
     from drl_tf.cli.main import main
 
-    workdir = tmp_path_factory.mktemp('chains') / 'w'
-    assert main(['run.py', *OPTIONS, f'--workdir={workdir}']) == 0
-    return workdir
+    directory = tmp_path_factory.mktemp('drawn')
+    command = ['run.py', '--mode=sample', f'--workdir={run}', *CHAINS, f'--output_dir={directory}']
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert main(command) == 0
+    return pathlib.Path(out.getvalue().split()[-1]), out.getvalue()
 
 
 def described(directory):
     return json.loads((directory / 'samples.json').read_text())
 
 
-def test_sampling_reports_steps_acceptance_and_displacement(capsys, run):
+def images_of(directory):
+    return np.concatenate(list(samples.read(directory, (8, 8, 1)))).astype(int)
+
+
+def test_sampling_reports_steps_acceptance_and_displacement(capsys, run, drawn):
     """The log and samples.json report means over the images; the set's name says how it was drawn."""
-    code, out, err = call(capsys, '--mode=sample', f'--workdir={run}', *CHAINS)
-    assert code == 0, err
-    directory = pathlib.Path(out.split()[-1])
+    directory, out = drawn
     assert directory.name.endswith('-mcmc_steps2')
     assert 'precision: float32 (sample: float32)' in out
     chains = described(directory)['chains']
@@ -51,14 +62,15 @@ def test_sampling_reports_steps_acceptance_and_displacement(capsys, run):
             assert f'{name:17} {chains[name][0]:.2g} {chains[name][1]:.2g}\n' in out
     target = correctors.TARGET_ACCEPTANCE['mala']
     assert all(target - 0.2 < each <= 1 for each in chains['acceptance'])
-    again = call(capsys, '--mode=sample', f'--workdir={run}', *CHAINS)[1]
+    again = call(capsys, '--mode=sample', f'--workdir={run}', *CHAINS, f'--output_dir={directory.parent}')[1]
     assert 'drawn before' in again and again.splitlines()[-5:] == out.splitlines()[-5:]
 
 
-def test_images_and_reports_depend_on_neither_batches_nor_interruptions(capsys, run, tmp_path):
-    whole, directory = sampled(capsys, run, '--mode=sample', *CHAINS, f'--output_dir={tmp_path}/a')
+def test_images_and_reports_depend_on_neither_batches_nor_interruptions(capsys, run, drawn, tmp_path):
+    directory, _ = drawn
+    whole = images_of(directory)
     parts, other = sampled(
-        capsys, run, '--mode=sample', *CHAINS, f'--output_dir={tmp_path}/b', '--sample_batch_size=5'
+        capsys, run, '--mode=sample', *CHAINS, f'--output_dir={tmp_path}/b', '--sample_batch_size=5', side=8
     )
     assert np.abs(whole - parts).max() <= 1
     for name, mine in described(directory)['chains'].items():
@@ -69,23 +81,22 @@ def test_images_and_reports_depend_on_neither_batches_nor_interruptions(capsys, 
             assert mine == theirs
     later, _ = sampled(
         capsys, run, '--mode=sample', *CHAINS, '--num_samples=4', '--first_sample=8',
-        f'--output_dir={tmp_path}/c',
+        f'--output_dir={tmp_path}/c', side=8,
     )  # fmt: skip
     assert np.abs(whole[8:] - later).max() <= 1
 
 
-def test_other_chains_are_another_set(capsys, run, tmp_path):
-    sets = {}
+def test_other_chains_are_another_set(capsys, run, drawn, tmp_path):
+    sets = {drawn[0].name: images_of(drawn[0])[:2]}
     for chains in (
         ['--mcmc_steps=0'],
-        ['--mcmc_steps=2'],
         ['--mcmc_steps=2', '--corrector=hmc'],
         ['--mcmc_steps=2', '--corrector_step=0.1'],
         ['--mcmc_steps=2', '--corrector=langevin', '--corrector_step=0.3'],
         ['--mcmc_steps=2', '--corrector=langevin'],
     ):
         images, directory = sampled(
-            capsys, run, '--mode=sample', '--num_samples=2', *chains, f'--output_dir={tmp_path}'
+            capsys, run, '--mode=sample', '--num_samples=2', *chains, f'--output_dir={tmp_path}', side=8
         )
         sets[directory.name] = images
         report = described(directory).get('chains', {})
@@ -121,9 +132,9 @@ def test_without_chains_there_is_no_report(capsys, run):
     assert (found['corrector'], found['gradients_per_image']) == ('none', 3)
 
 
-def test_a_run_that_goes_on_may_change_its_chains(capsys, tmp_path):
+def test_a_run_that_goes_on_may_change_its_chains(capsys, run, tmp_path):
     """They take no part in the training of a log density."""
-    command = [*OPTIONS, '--mcmc_steps=1', f'--workdir={tmp_path}/w']
-    assert call(capsys, *command)[0] == 0
-    code, out, err = call(capsys, *command, '--train_steps=3', '--corrector=hmc')
-    assert code == 0 and 'resuming at step 2' in out, err
+    workdir = shutil.copytree(run, tmp_path / 'w')
+    set_options(workdir, mcmc_steps=(1,))
+    code, out, err = call(capsys, f'--workdir={workdir}', '--train_steps=5', '--corrector=hmc')
+    assert code == 0 and 'resuming at step 4' in out, err

@@ -1,17 +1,13 @@
-"""Exported models in place of runs: --model by name and directory, --init_from, models within an installed
-package, damage."""
+"""Exported models in place of runs: --model by name and directory, --init_from, damage."""
 
 import json
 import shutil
-import subprocess
-import sys
-import zipfile
 
 import numpy as np
 import pytest
 from helpers import golden
-from helpers.forks import run
-from helpers.tiny import ROOT, call, refused
+from helpers.serving import export_only
+from helpers.tiny import call, refused
 
 from drl_tf.cli import parsing
 from drl_tf.cli.main import main
@@ -151,48 +147,11 @@ def test_damage_is_named(capsys, shipped, name, damage):
 
 
 @pytest.mark.slow
-def test_an_exported_model_is_exported_again(capsys, shipped, expected):
+def test_an_exported_model_is_exported_again(capsys, shipped, expected, monkeypatch):
+    export_only(monkeypatch, 'energy')
     code, _, err = call(capsys, '--mode=export', '--model=digits', '--export_dir=again', '--max_samples=3')
     assert code == 0, err
     assert (
         json.loads((shipped / 'again' / '1' / 'assets.extra' / 'drl_tf.json').read_text())['max_samples'] == 3
     )
     assert np.abs(sampled(capsys, '--model=again') - expected).max() <= 1
-
-
-@pytest.mark.slow
-def test_an_installed_package_brings_its_models(small_export, tmp_path):
-    """A wheel with the small model in `saved_models/` is unpacked; from anywhere, its command samples by
-    name."""
-    for name in ('setup.cfg', 'pyproject.toml', 'README.md'):
-        shutil.copy(ROOT / name, tmp_path)
-    for name in ('drl_tf', 'flags'):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns('__pycache__'))
-    shutil.copytree(small_export, tmp_path / 'drl_tf' / 'saved_models' / 'small' / '1')
-    pip = [
-        sys.executable,
-        '-m',
-        'pip',
-        'wheel',
-        '--quiet',
-        '--no-deps',
-        '--no-build-isolation',
-        '--wheel-dir=wheels',
-        '.',
-    ]
-    made = subprocess.run(pip, cwd=tmp_path, capture_output=True, text=True)
-    assert made.returncode == 0, made.stderr
-    with zipfile.ZipFile(next((tmp_path / 'wheels').iterdir())) as wheel:
-        wheel.extractall(tmp_path / 'site')
-    inside = tmp_path / 'site' / 'drl_tf' / 'saved_models' / 'small' / '1'
-    files = sorted(str(path.relative_to(small_export)) for path in small_export.rglob('*') if path.is_file())
-    assert sorted(str(path.relative_to(inside)) for path in inside.rglob('*') if path.is_file()) == files
-    (tmp_path / 'anywhere').mkdir()
-    script = (
-        "import sys; from drl_tf.cli.main import main; sys.exit(main(['drl-tf', '--mode=sample', "
-        "'--model=small', '--num_samples=2']))"
-    )
-    environment = {'PYTHONPATH': str(tmp_path / 'site'), 'PATH': '/usr/bin:/bin', 'TF_CPP_MIN_LOG_LEVEL': '3'}
-    done = run('-c', script, cwd=tmp_path / 'anywhere', env=environment)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / 'anywhere' / 'runs' / 'model_small' / 'samples' / '00000004-ema-2-seed0.png').exists()

@@ -35,6 +35,7 @@ def assert_same_numbers(found, expected):
         )
 
 
+@pytest.mark.parametrize('recipe', ['t6', 'heights'], indirect=True)
 def test_the_saved_model_answers_as_it_did(recipe, expected):
     assert_same_numbers(
         golden.answers(tf.saved_model.load(str(golden.DIRECTORY / recipe / 'saved_model' / '1')).signatures),

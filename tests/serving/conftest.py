@@ -6,12 +6,12 @@ from helpers import golden
 import drl_tf
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope='session')
 def model():
     return drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 'cdrl')
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope='session')
 def preset(model, tmp_path_factory):
     directory = tmp_path_factory.mktemp('presets') / 'small'
     model.save_to_preset(directory)

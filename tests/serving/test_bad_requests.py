@@ -30,8 +30,8 @@ GOOD = {
 
 
 @pytest.fixture(scope='module')
-def signatures(small_export):
-    return tf.saved_model.load(str(small_export)).signatures
+def signatures(whole_export):
+    return tf.saved_model.load(str(whole_export)).signatures
 
 
 def answered(function):

@@ -60,12 +60,12 @@ def serving_config(command, text, root):
 
 
 @pytest.fixture(scope='module', params=SERVERS)
-def served(request, small_export, tmp_path_factory):
+def served(request, whole_export, tmp_path_factory):
     """Ports of a server of the small export with a second version, which docs/serving/models.config says how
     to add."""
     root, text = tmp_path_factory.mktemp('served'), CONFIG.read_text()
     for path in ('digits/1', 'digits/2', 'toy_checkerboard/1'):
-        shutil.copytree(small_export, root / path, ignore=UNWARMED)
+        shutil.copytree(whole_export, root / path, ignore=UNWARMED)
     for old, new in TWO_VERSIONS.items():
         assert text.count(old) == 1
         text = text.replace(old, new)

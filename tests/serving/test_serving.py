@@ -11,13 +11,14 @@ import pytest
 import tensorflow as tf
 from helpers import golden
 from helpers.forks import run
-from helpers.serving import inputs
+from helpers.serving import export_only, inputs
 from helpers.tiny import ROOT
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 import drl_tf
 from drl_tf.base.errors import UserError
+from drl_tf.core import noise
 from drl_tf.serving import export
 from drl_tf.serving.requests import decode_png
 from drl_tf.serving.signatures import Export
@@ -53,15 +54,15 @@ np.savez(sys.argv[3], **answers)
 
 
 @pytest.fixture(scope='module')
-def model(small_export):
+def model(whole_export):
     """The exported model, in this process."""
-    return drl_tf.EnergyModel.from_preset(str(small_export)).model
+    return drl_tf.EnergyModel.from_preset(str(whole_export)).model
 
 
 @pytest.fixture(scope='module')
-def version(small_export):
+def version(whole_export):
     """Loads the export in this process, without the warm-up requests, which the clean process answers."""
-    return model_server_models.Version(small_export, warm_up=False)
+    return model_server_models.Version(whole_export, warm_up=False)
 
 
 def entering(model, x, level):
@@ -102,12 +103,12 @@ def first_of(number, given):
     return {**given, **rows, **({'num_samples': np.int32(number)} if 'num_samples' in given else {})}
 
 
-def test_a_clean_process_gives_the_numbers_of_this_one(small_export, model, version, tmp_path):
+def test_a_clean_process_gives_the_numbers_of_this_one(whole_export, model, version, tmp_path):
     """Every signature through the v1 loader, which answers the warm-up requests first."""
     wanted, feeds = wanted_and_fed(model, version)
     np.savez(tmp_path / 'in.npz', **feeds)
     tools = ROOT / 'drl_tf' / 'tools'
-    done = run('-c', CLEAN, small_export, tmp_path / 'in.npz', tmp_path / 'out.npz', cwd=tools)
+    done = run('-c', CLEAN, whole_export, tmp_path / 'in.npz', tmp_path / 'out.npz', cwd=tools)
     assert done.returncode == 0, done.stderr[-3000:]
     with np.load(tmp_path / 'out.npz') as file:
         answers = {name: file[name] for name in file.files}
@@ -134,6 +135,35 @@ def test_a_clean_process_gives_the_numbers_of_this_one(small_export, model, vers
     assert not wanted
 
 
+def test_seen_pixels_and_the_ends_between_two_samples_stay_as_they_are(whole_export, version):
+    """Seen pixels keep their bits, missing ones are those of the loaded model, and the images at the places 0
+    and 1 are the samples."""
+    given = inputs(3, ('images', 'images_bytes', 'missing', 'position'))
+    given |= {'seed': np.int32(noise.root(5, noise.SAMPLING)), 'between': np.int32([3, 7])}
+
+    def ask(name, *inputs):
+        return version.predict(request_of(name, {key: given[key] for key in inputs}))
+
+    images, seen = given['images'], ~given['missing']
+    filled = ask('inpaint', 'images', 'missing', 'seed')['images']
+    np.testing.assert_array_equal(filled[seen], images[seen])
+    expected = drl_tf.EnergyModel.from_preset(whole_export).inpaint(images, given['missing'], seed=5)
+    np.testing.assert_allclose(filled, expected, atol=2e-3)
+    files = ask('inpaint_bytes', 'images_bytes', 'missing', 'seed')['images_bytes']
+    levels, found = (
+        np.stack([tf.io.decode_png(file).numpy() for file in each]) for each in (given['images_bytes'], files)
+    )
+    np.testing.assert_array_equal(found[seen], levels[seen])
+    given['num_samples'] = np.int32(10)
+    ends = ask('sample', 'seed', 'num_samples')['images'][given['between']].astype(int)
+    between = ask('interpolate', 'seed', 'between', 'position')['images']
+    assert np.abs(between[[0, 2]].astype(int) - ends).max() <= 1
+    for wrong in ({'images': images * 9}, {'missing': given['missing'][:1]}):
+        request = {key: given[key] for key in ('images', 'missing', 'seed')} | wrong
+        with pytest.raises(model_server_models.Refused, match='images'):
+            version.predict(request_of('inpaint', request))
+
+
 def test_likelihoods_are_energies_with_log_z(model, version):
     """log p(x_0) = F(m_0 x_0, 0) - log Z_0 + D log m_0, with log Z_0 from 100.25 to 103.5."""
     given = inputs(5, ('images',))
@@ -147,8 +177,8 @@ def test_likelihoods_are_energies_with_log_z(model, version):
     np.testing.assert_allclose(found['high'] - found['low'], 3.25, rtol=1e-2)
 
 
-def test_warm_up_requests_are_those_of_every_signature(small_export, version):
-    path = small_export / 'assets.extra' / 'tf_serving_warmup_requests'
+def test_warm_up_requests_are_those_of_every_signature(whole_export, version):
+    path = whole_export / 'assets.extra' / 'tf_serving_warmup_requests'
     logs = [
         prediction_log_pb2.PredictionLog.FromString(record.numpy())
         for record in tf.data.TFRecordDataset(str(path))
@@ -208,6 +238,7 @@ def test_a_polling_server_sees_whole_versions_alone(small_export, tmp_path):
 
 def test_a_version_is_named_when_it_is_whole(tmp_path, monkeypatch):
     """At the moment of the rename everything is there and sealed; an export that fails leaves no version."""
+    export_only(monkeypatch, 'energy')
     loaded, seen = drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 't6'), []
     rename = export.os.replace
 

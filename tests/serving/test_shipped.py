@@ -13,6 +13,7 @@ from helpers.forks import run
 
 import drl_tf
 from drl_tf.base import pixels
+from drl_tf.core import noise
 from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import UNCONDITIONAL, guided
 from drl_tf.core.sampling import Draw
@@ -50,7 +51,7 @@ def request(model):
         'num_samples': np.int32(size),
         'guidance': np.float32(0.5),
         'missing': rng.random([size, *model.image_shape[:2], 1]) < 0.5,
-        'between': np.int32([0, size]),
+        'between': np.int32([0, size - 1]),
         'position': np.linspace(0, 1, size, dtype=np.float32),
     }
 
@@ -59,7 +60,7 @@ class Expected:
     """What the model says itself: outputs of the signatures, {output: value}."""
 
     def __init__(self, model, asked, log_z):
-        self.model, self.asked, self.log_z = model.model, asked, log_z
+        self.public, self.model, self.asked, self.log_z = model, model.model, asked, log_z
         self.level, self.seed = tf.constant(asked['level']), tf.constant(asked['seed'])
         self.terms = guided(tf.constant(asked['labels'] + 1), 0.5) if model.num_classes else None
 
@@ -74,12 +75,9 @@ class Expected:
     def denoise(self, x):
         return {'images': self.model.denoise(x, self.level, self.seed).numpy()}
 
-    @tf.function
-    def filled(self, images):
-        return changes.inpaint(self.model, images, self.asked['missing'], self.seed, 'ema', None)['images']
-
     def inpaint(self, images):
-        return {'images': self.filled(tf.constant(images)).numpy()}
+        assert self.asked['seed'].tolist() == noise.root(7, noise.SAMPLING)
+        return {'images': self.public.inpaint(images, self.asked['missing'], seed=7)}
 
     def interpolate(self):
         places = self.asked['between'], self.asked['position']
@@ -113,18 +111,34 @@ class Expected:
         schedule, files = self.model.schedule, self.asked['images_bytes']
         if not len(files):
             return {}
-        x = np.stack([tf.io.decode_png(file).numpy() for file in files]) / np.float32(127.5) - 1
+        grey = decoded(files)
+        x = grey / np.float32(127.5) - 1
         y = at(schedule.m * schedule.A[:-1], self.level) * x
         same = ('sample', 'sample_class', 'interpolate')
         more = {f'{name}_bytes': found[name] for name in same if name in found}
         more['energy_bytes'] = self.energy(y)
         more['denoise_bytes'] = {'images': pixels.to_uint8(self.denoise(x)['images'])}
-        more['inpaint_bytes'] = {'images': pixels.to_uint8(self.inpaint(x.astype(np.float32))['images'])}
+        more['inpaint_bytes'] = self.inpaint(grey)
         if self.terms:
             more['energy_class_bytes'] = self.energy(y, self.terms)
         if self.log_z:
             more['log_likelihood_bytes'] = self.log_likelihood(schedule.A[0] * x)
         return more
+
+
+def decoded(files):
+    """The pixels of PNG files, uint8 [n, H, W, C]."""
+    return np.stack([tf.io.decode_png(file).numpy() for file in files])
+
+
+def assert_changes(answers, asked):
+    """Pixels that were seen keep their bits; images at the ends between two samples are the samples."""
+    seen = ~np.broadcast_to(asked['missing'], asked['images'].shape)
+    np.testing.assert_array_equal(answers['inpaint/images'][seen], asked['images'][seen])
+    filled, given = decoded(answers['inpaint_bytes/images_bytes']), decoded(asked['images_bytes'])
+    np.testing.assert_array_equal(filled[seen], given[seen])
+    ends = answers['sample/images'][asked['between']].astype(int)
+    assert np.abs(answers['interpolate/images'][[0, -1]].astype(int) - ends).max() <= 1
 
 
 def assert_alike(answer, value, scale, key):
@@ -137,8 +151,7 @@ def assert_scores(answers, asked, model):
     """The signature `score` of clean images answers as `EnergyModel.anomaly_scores` does."""
     images = {'score': asked['images']}
     if len(asked['images_bytes']):
-        files = [tf.io.decode_png(file).numpy() for file in asked['images_bytes']]
-        images['score_bytes'] = np.stack(files)
+        images['score_bytes'] = decoded(asked['images_bytes'])
     for signature, given in images.items():
         scores = model.anomaly_scores(given)
         for name in ('energy', 'gradient', 'maps', 'log_prob'):
@@ -159,7 +172,7 @@ def answered(version, asked, directory):
 def compare(key, answer, value, scale=None):
     """An output of a signature and what it should be; for an energy, `scale` is that of `assert_alike`."""
     if answer.dtype.kind == 'S':
-        answer = np.stack([tf.io.decode_png(file).numpy() for file in answer])
+        answer = decoded(answer)
     assert answer.shape == value.shape, key
     answer, value = answer.astype(float), np.asarray(value, float)
     if key.split('/')[-1].startswith('images'):  # Chains carry rounding on: seldom by more than a grey level.
@@ -178,6 +191,8 @@ def test_every_signature_in_a_clean_process(name, tmp_path):
     if 'score/energy' in answers:
         assert_scores(answers, asked, model)
         compared = {key for key in answers if key.split('/')[0] in ('score', 'score_bytes')}
+    if 'inpaint/images' in answers:
+        assert_changes(answers, asked)
     expected = Expected(model, asked, log_z)
     found = expected.of_arrays()
     for signature, outputs in {**found, **expected.of_files(found)}.items():

@@ -12,7 +12,6 @@ import tensorflow as tf
 from helpers.tiny import TINY, call, refused, sampled
 
 import drl_tf
-from drl_tf.base.errors import UserError
 from drl_tf.config import config
 from drl_tf.config.training_options import LOSSES_OF_HEIGHTS
 from drl_tf.data import pipeline
@@ -102,12 +101,17 @@ def test_a_mode_after_training_has_the_model_that_was_trained(capsys, run):
 
 
 def test_an_interrupted_run_ends_with_the_bits_of_an_uninterrupted_one(capsys, run, tmp_path):
+    """Every variable of the last checkpoint, and the log but for its clock, whose first line spans the
+    interruption."""
     workdir, options = run
     shutil.copytree(workdir, tmp_path / 'parts')
     shutil.rmtree(tmp_path / 'parts' / 'checkpoints' / '00000006')
     code, out, err = call(capsys, *options, f'--workdir={tmp_path}/parts')
     assert code == 0 and 'resuming at step 3' in out, err
-    (whole, _), (parts, _) = (kills.state(path, step=6) for path in (workdir, tmp_path / 'parts'))
+    (whole, whole_log), (parts, parts_log) = (
+        kills.state(path, step=6) for path in (workdir, tmp_path / 'parts')
+    )
+    assert [line.get('step') for line in whole_log] == [4, 6, None] and whole_log == parts_log
     assert len(whole) > 50 and whole.keys() == parts.keys()
     for name in whole:
         np.testing.assert_array_equal(whole[name], parts[name], err_msg=name)
@@ -132,7 +136,13 @@ def measured(run):
     return out.getvalue()
 
 
-def test_direct_likelihood_and_the_signature_that_it_makes(capsys, run, measured, tmp_path):
+@pytest.fixture(scope='module')
+def exported(run, measured, tmp_path_factory):
+    """The version folder of an export of the measured run."""
+    return drl_tf.EnergyModel.from_preset(run[0]).export(tmp_path_factory.mktemp('exported') / 'm')
+
+
+def test_direct_likelihood_and_the_signature_that_it_makes(run, measured, exported):
     """Both constants agree, the file has them at all noises, and an export answers with them."""
     workdir, _ = run
     assert 'integration' in measured and 'bennett' in measured
@@ -144,9 +154,7 @@ def test_direct_likelihood_and_the_signature_that_it_makes(capsys, run, measured
         integration['log_z'],
         integration['error'],
     )
-    code, _, err = call(capsys, '--mode=export', f'--workdir={workdir}', f'--export_dir={tmp_path}/m')
-    assert code == 0, err
-    signature = tf.saved_model.load(str(tmp_path / 'm' / '1')).signatures['log_likelihood']
+    signature = tf.saved_model.load(exported).signatures['log_likelihood']
     x = tf.constant(np.random.default_rng(0).normal(size=[2, 16, 16, 1]), tf.float32)
     found = signature(x)
     model, _ = checkpoint.load_model(workdir)
@@ -156,18 +164,15 @@ def test_direct_likelihood_and_the_signature_that_it_makes(capsys, run, measured
     np.testing.assert_allclose(found['high'], log_prob - log_z[0], rtol=1e-4)
 
 
-@pytest.mark.usefixtures('measured')
-def test_log_prob_and_typicality_in_python(run, tmp_path):
+def test_log_prob_and_typicality_in_python(run, exported):
     """An export carries the heights on; real images are typical, noise and empty images are not."""
     workdir, _ = run
     model = drl_tf.EnergyModel.from_preset(workdir)
     images = pipeline.load_images(model.config.data, 'test', 40)
     found = model.log_prob(images, level=1)
-    exported = drl_tf.EnergyModel.from_preset(model.export(tmp_path / 'm'))
-    np.testing.assert_allclose(exported.log_prob(images, level=1), found, rtol=1e-5)
-    served = tf.saved_model.load(str(tmp_path / 'm' / '1')).signatures['score_bytes'](
-        tf.io.encode_png(images)
-    )
+    again = drl_tf.EnergyModel.from_preset(exported)
+    np.testing.assert_allclose(again.log_prob(images, level=1), found, rtol=1e-5)
+    served = tf.saved_model.load(exported).signatures['score_bytes'](tf.io.encode_png(images))
     scores = model.anomaly_scores(images)
     for name in ('energy', 'log_prob', 'gradient', 'maps'):
         np.testing.assert_allclose(served[name], getattr(scores, name), rtol=1e-3, atol=1e-2, err_msg=name)
@@ -179,9 +184,6 @@ def test_log_prob_and_typicality_in_python(run, tmp_path):
     assert 0.3 < model.typicality(images).mean() < 3
     noise = np.random.default_rng(0).integers(0, 256, images.shape, np.uint8)
     assert model.typicality(noise).min() > 5
-    model.fit(images, epochs=1, verbose=0)
-    with pytest.raises(UserError, match='log Z of the energies is not known'):
-        model.log_prob(images)
 
 
 def test_both_methods_stand_side_by_side(capsys, run, measured, monkeypatch, tmp_path):

@@ -14,8 +14,8 @@ RUN_AWAY = [*TINY, '--learning_rate=1', '--train_steps=40', '--max_loss=50']
 
 
 def test_divergence_stops_the_run(capsys, tmp_path):
-    """After the rollbacks, with what the levels looked like; no checkpoint is of a step that was found
-    bad."""
+    """After the rollbacks, which its page tells of, with what the levels looked like; no checkpoint is of a
+    step that was found bad."""
     arguments = [*RUN_AWAY, f'--workdir={tmp_path}/w', '--max_rollbacks=1', '--rollback_factor=0.9']
     line = refused(capsys, *arguments, code=3)
     assert 'diverged at step' in line and 'rolled back 1 times' in line and '--clip_norm' in line
@@ -23,6 +23,8 @@ def test_divergence_stops_the_run(capsys, tmp_path):
     assert len(steps) == 1
     (record, *_) = (tmp_path / 'w').glob('diverged-*.json')
     assert len(json.loads(record.read_text())['level_f_pos']) == 6
+    page = (tmp_path / 'w' / 'report.html').read_text()
+    assert 'Each rollback returned to the checkpoint before the step' in page
     assert not {f'{step:08d}' for step in steps} & {
         path.name for path in (tmp_path / 'w').glob('checkpoints/*')
     }

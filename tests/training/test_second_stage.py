@@ -1,11 +1,12 @@
 """Recovery likelihood from a preconditioned run, through the command line."""
 
 import json
+import shutil
 import types
 
 import numpy as np
 import pytest
-from helpers.tiny import TINY, call, refused, sampled
+from helpers.tiny import TINY, call, refused, sampled, set_options
 
 from drl_tf.cli import parsing
 from drl_tf.runs import checkpoint
@@ -44,7 +45,8 @@ def test_a_second_stage_starts_from_a_run_and_resumes_exactly(capsys, start, tmp
     whole, parts = tmp_path / 'whole', tmp_path / 'parts'
     code, out, err = call(capsys, *options, '--train_steps=6', f'--workdir={whole}')
     assert code == 0 and f'starting from the ema weights of {start} at step 2' in out, err
-    assert call(capsys, *options, '--train_steps=4', f'--workdir={parts}')[0] == 0
+    shutil.copytree(whole, parts)
+    shutil.rmtree(parts / 'checkpoints' / '00000006')
     code, out, _ = call(capsys, *options, '--train_steps=6', f'--workdir={parts}')
     assert code == 0 and 'resuming at step 4' in out
     kills.assert_same(whole, parts, 6)
@@ -52,8 +54,6 @@ def test_a_second_stage_starts_from_a_run_and_resumes_exactly(capsys, start, tmp
     assert before == [None] * 3
     assert all(len(line) == 3 and np.isfinite(line).all() and np.ptp(line) > 0 for line in after)
     assert lines(whole)[1:] and lines(whole)[-1]['level_contrastive'] == lines(parts)[-1]['level_contrastive']
-    images, _ = sampled(capsys, whole, '--mode=sample', '--num_samples=2')
-    assert np.ptp(images) > 0
 
 
 def test_the_objective_of_t6_starts_from_a_preconditioned_run(capsys, start, tmp_path):
@@ -80,9 +80,8 @@ def test_t6_itself_says_how(capsys, start, tmp_path):
 
 def test_levels_without_energy_are_refused(capsys, start, tmp_path):
     """A run that learnt its own levels alone has no energies at those of t6."""
-    walk = tmp_path / 'walk'
-    options = [*OPTIONS, '--levels=walk', '--train_steps=2', f'--workdir={walk}']
-    assert call(capsys, *options)[0] == 0
+    walk = shutil.copytree(start, tmp_path / 'walk')
+    set_options(walk, levels='walk')
     line = refused(capsys, *OPTIONS, *LIKE_T6, f'--init_from={walk}', f'--workdir={tmp_path}/w')
     assert '--schedule=t6 here, karras there; --num_levels=6 here, 3 there' in line
     same = [*OPTIONS, '--objective=contrastive', '--levels=walk', '--mcmc_steps=1', '--train_steps=2']

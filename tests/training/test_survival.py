@@ -9,7 +9,6 @@ import sys
 import time
 import types
 
-import numpy as np
 import pytest
 from helpers import forks
 from helpers.tiny import ROOT, TINY, call, refused
@@ -147,37 +146,7 @@ def test_another_machine_is_reported(capsys, caplog, tiny_run, tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_run_ends_with_the_bits_of_one_that_was_left_alone(tmp_path):
-    assert kills.survivors('t6', 1, tmp_path) == 1
-
-
-@pytest.mark.slow
-def test_an_interrupted_run_ends_with_the_bits_of_an_uninterrupted_one(capsys, tmp_path):
-    """Every variable of the last checkpoint, and the log but for its clock, also where a line of it spans the
-    interruption."""
-    options = [
-        *kills.OPTIONS,
-        '--recipe=cdrl',
-        '--evaluate_every=0',
-        '--train_steps=6',
-        '--log_every=4',
-        '--checkpoint_every=3',
-    ]
-    options += ['--workdir']
-    assert call(capsys, *options, f'{tmp_path}/whole')[0] == 0
-    shutil.copytree(tmp_path / 'whole', tmp_path / 'parts')
-    shutil.rmtree(tmp_path / 'parts' / 'checkpoints' / '00000006')
-    code, out, _ = call(capsys, *options, f'{tmp_path}/parts')
-    assert code == 0 and 'resuming at step 3' in out
-    (whole, whole_log), (parts, parts_log) = (
-        kills.state(tmp_path / name, step=6) for name in ('whole', 'parts')
-    )
-    assert len(whole) > 50 and whole.keys() == parts.keys()
-    for name in whole:
-        np.testing.assert_array_equal(whole[name], parts[name], err_msg=name)
-    assert [line.get('step') for line in whole_log] == [4, 6, None]
-    for mine, theirs in zip(whole_log, parts_log, strict=True):
-        assert mine.keys() == theirs.keys()
-        assert not {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]}
+    assert kills.survivors('cdrl', 1, tmp_path) == 1
 
 
 def test_restart_keeps_the_old_run(capsys, tiny_run, tmp_path):

@@ -1,7 +1,6 @@
 """The page that training writes: how often, and what its errors do."""
 
 import pytest
-from helpers.tiny import TINY, call
 
 from drl_tf.base.errors import DivergenceError, UserError
 from drl_tf.report import pages
@@ -55,19 +54,7 @@ def test_the_last_page_is_written_when_training_ends_or_diverges(clock, error, e
     assert len(clock.written) == expected
 
 
-def test_an_error_of_the_page_does_not_end_training(monkeypatch, tmp_path, capsys, caplog):
+def test_an_error_of_the_page_does_not_end_training(monkeypatch, caplog):
     monkeypatch.setattr(pages, 'write', lambda workdir: {}['missing'])
-    options = [*TINY, '--train_steps=1', '--num_levels=2', '--mcmc_steps=1', f'--workdir={tmp_path}/w']
-    code, _, err = call(capsys, *options)
-    assert code == 0, err
-    assert 'the page of the run was not written: KeyError' in caplog.text + err
-    assert not (tmp_path / 'w' / 'report.html').exists()
-
-
-def test_a_run_that_diverges_has_a_page_with_its_rollbacks(tmp_path, capsys):
-    workdir = tmp_path / 'w'
-    options = [*TINY, '--train_steps=8', '--max_loss=1e-3', '--max_rollbacks=1', f'--workdir={workdir}']
-    code, _, _ = call(capsys, *options)
-    assert code == 3
-    page = (workdir / 'report.html').read_text()
-    assert 'Each rollback returned to the checkpoint before the step' in page
+    Page('w', Clock())(1)
+    assert 'the page of the run was not written: KeyError' in caplog.text
