@@ -136,7 +136,7 @@ class Config:
     def with_flags(self, **values: Any) -> 'Config':
         """Like `replace`, for values from the command line: an error names '--seed' instead of 'seed'."""
         changed = {}
-        if self._scale_is_auto:
+        if self._scale_is_auto and values.get('energy', self.network.energy) == 'paper':
             values.setdefault('energy_scale', 'auto')
         for group in groups():
             old = getattr(self, group.name)

@@ -53,7 +53,7 @@ class Data:
     )
     exact_images: int = option(
         0,
-        'Training images of --energy=exact: the first ones, or of your own data some of every part; 0: all, '
+        'Training images of --energy=exact: the first ones, or random ones of your own data; 0: all, '
         'and their mirror images if training mirrors the dataset.',
         low=0,
     )

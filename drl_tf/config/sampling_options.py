@@ -101,7 +101,7 @@ class Evaluation:
     )
     num_real: int = option(
         50_000,
-        'At most so many real images: the first of a split, or of your own data some of every part; 0: all.',
+        'At most so many real images: the first of a split, or random ones of your own data; 0: all.',
         low=0,
         changes='scores',
     )

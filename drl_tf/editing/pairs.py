@@ -54,8 +54,8 @@ def check(text: str, config: Config, first: str, second: str) -> None:
 def second_config(version: str, config: Config) -> Config:
     """Returns the configuration of the second model, with what it takes from that of the first.
 
-    These are the number of noise levels that sampling visits, and the places of the user's own data. An
-    exported model does not know such places.
+    These are the number of noise levels that sampling visits and, for models of the same dataset, the places
+    of the data, which an exported model does not know.
 
     Args:
       version: the version directory of the second model.
@@ -65,11 +65,14 @@ def second_config(version: str, config: Config) -> Config:
       UserError: the exported model is damaged or incomplete.
 
     Examples:
-      >>> second_config(exported.find('digits'), Config().replace(data_dir='there')).data.data_dir
+      >>> digits = Config().replace(dataset='digits', data_dir='there')
+      >>> second_config(exported.find('digits'), digits).data.data_dir
       'there'
     """
-    taken = {name: getattr(config.data, name) for name in LOCAL_PATHS}
-    return exported.load_config(version).replace(sampling_levels=config.sampling.sampling_levels, **taken)
+    second = exported.load_config(version)
+    of_same_data = second.data.dataset == config.data.dataset
+    taken = {name: getattr(config.data, name) for name in LOCAL_PATHS if of_same_data}
+    return second.replace(sampling_levels=config.sampling.sampling_levels, **taken)
 
 
 def data_of_classes(text: str, config: Config, second: str = '') -> list[Data]:

@@ -23,14 +23,14 @@ def without_results(known: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what holds for other weights too: `known` without log Z and without scores.
 
     Args:
-      known: a dict with the entries of `NEW`, and others, which are results.
+      known: a dict with entries of `NEW`, and others, which are results.
 
     Examples:
-      >>> without_results({**NEW, 'fitted_steps': 3, 'heights': {'log_z': [0.5]}, 'evaluations': []}) == {
+      >>> without_results({'fitted_steps': 3, 'heights': {'log_z': [0.5]}, 'evaluations': []}) == {
       ...     **NEW, 'fitted_steps': 3}
       True
     """
-    return {**{name: known[name] for name in NEW}, 'heights': None}
+    return {**{name: known.get(name, nothing) for name, nothing in NEW.items()}, 'heights': None}
 
 
 def beginning(model: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ With several workers, only the chief reads and writes these files.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import os
@@ -21,6 +22,7 @@ from absl import logging
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import LOCK, named, put_aside, read_json, write_json
 from drl_tf.config import config as configuration
+from drl_tf.config import objectives
 from drl_tf.distributed import workers
 from drl_tf.runs import checkpoint, exported, pictures, step_log, workdirs
 
@@ -112,14 +114,19 @@ class Run:
         if not self.steps():
             return
         stored = configuration.load(workdir)
-        harmless = ('resume', 'always', 'scores')
-        differences = config.differences(stored, lambda field: field.metadata['changes'] not in harmless)
+
+        def is_harmless(field: dataclasses.Field[Any]) -> bool:
+            if field.name == 'precision' and objectives.compares_densities(config):
+                return True  # Training takes float32 then, whatever the option says.
+            return field.metadata['changes'] in ('resume', 'always', 'scores')
+
+        differences = config.differences(stored, lambda field: not is_harmless(field))
         if differences:
             raise UserError(
                 f'--workdir={workdir} holds another run ({"; ".join(differences)}): give the same flags, or '
                 'another --workdir'
             )
-        changes = config.differences(stored, lambda field: field.metadata['changes'] in harmless)
+        changes = config.differences(stored, is_harmless)
         if changes:
             print(f'changed: {"; ".join(changes)}')
 

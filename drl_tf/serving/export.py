@@ -127,9 +127,9 @@ def write(
             q = module.corrector_steps
             _describe(aside, config, step, weights, max_samples, log_z, q, beginning)
             warmup.write(os.path.join(aside, 'assets.extra'), signatures, config.image_shape)
+            card.write_flags(os.path.join(aside, _FLAGS), trained.portable())
             seal.seal(aside)
             card_file = os.path.join(aside, exported.CARD)
-            card.write_flags(os.path.join(aside, _FLAGS), trained.portable())
             card.write(card_file, final, model, trained, step, max_samples, weights, history)
             os.replace(aside, final)
             sync(directory)

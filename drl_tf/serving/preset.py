@@ -183,9 +183,10 @@ def with_precision(config: Config, dtype: str) -> Config:
       dtype: 'float32', 'bfloat16' or 'auto', as in `EnergyModel.from_preset`.
 
     Raises:
-      UserError: `dtype` is 'bfloat16', and the model draws by chains of MALA or HMC, which compare log
-        densities.
+      UserError: there is no such type; or `dtype` is 'bfloat16', and the model draws by chains of MALA or
+        HMC, which compare log densities.
     """
+    config = config.replace(precision=dtype)  # Refuses an unknown type.
     compares = config.corrector in chains.ADJUSTED
     if dtype == 'bfloat16' and compares:
         raise UserError(

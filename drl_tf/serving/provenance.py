@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ def history(
       - 'heights': constants that turn energies into log p, {name: value}. The names are the attributes of the
         dataclass `drl_tf.runs.heights.Heights`; 'log_z' is log Z of each noise level.
       - 'seconds' and 'device': the training time up to this step, and the device.
-      - 'evaluations': a list of the results of --mode=evaluate.
+      - 'evaluations': a list of the results of --mode=evaluate, without local paths.
       - 'likelihood': the result of --mode=likelihood by annealed importance sampling; of several, the best by
         `runs.heights.effort_of_annealing`.
       - 'direct': the result of --mode=likelihood --method=direct; of several, the one over the most images.
@@ -69,7 +70,7 @@ def history(
     found = {
         **NOTHING,
         **carried,
-        'evaluations': evaluations,
+        'evaluations': [_without_path(result) for result in evaluations],
         'likelihood': max(filter(_is_annealed, likelihoods), key=effort_of_annealing, default=None),
         'direct': direct,
         'density': density,
@@ -91,6 +92,13 @@ def _results(
         if (result.get('step'), result.get('weights')) == (step, weights)
         and (sha is None or result.get('weights_sha256', sha) == sha)
     ]
+
+
+def _without_path(result: dict[str, Any]) -> dict[str, Any]:
+    """Returns a result of --mode=evaluate whose entry 'real' does not tell where the user's own data are."""
+    if 'real' not in result:
+        return result
+    return {**result, 'real': re.sub(r'( split of \S+) /.*( at \d)', r'\1\2', result['real'])}
 
 
 def _is_annealed(result: Mapping[str, Any]) -> bool:

@@ -79,7 +79,8 @@ def data_scale(data: Data, workdir: str, init_from: str | None) -> tuple[tuple[f
     for source in (begun, init_from):
         if source and configuration.exists(source):
             found = configuration.load(source).data
-            return found.data_mean, found.data_std
+            if found.image_channels == data.image_channels:
+                return found.data_mean, found.data_std
     return pipeline.mean_and_std(data)
 
 
@@ -175,9 +176,10 @@ def check_start(config: Config, init_from: str) -> None:
     other = configuration.load(init_from)
     mine = config.data
     theirs = other.data
-    config = config.replace(
-        data_mean=mine.data_mean or theirs.data_mean, data_std=mine.data_std or theirs.data_std
-    )
+    if mine.image_channels == theirs.image_channels:
+        config = config.replace(
+            data_mean=mine.data_mean or theirs.data_mean, data_std=mine.data_std or theirs.data_std
+        )
     fields = dataclasses.fields(config.network)
     if config.diffusion.initializer:
         fields += dataclasses.fields(config.initializer)

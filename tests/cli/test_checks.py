@@ -174,7 +174,7 @@ def test_data_of_a_mixture_are_checked_before_work(capsys, tmp_path):
         assert f'--data_dir={tmp_path}/missing is not there' in line
     assert pairs.data_of_classes('0 | 1', mine) == [mine.data]
     found = pairs.data_of_classes('a | b1', mine.replace(data_dir='there'), pairs.exported.find('digits'))
-    assert [(data.dataset, data.data_dir) for data in found] == [('digits', 'there')]
+    assert [(data.dataset, data.data_dir) for data in found] == [('digits', '')]
 
 
 def test_batch_normalisation_is_refused_on_several_devices(capsys):

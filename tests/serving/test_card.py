@@ -212,15 +212,21 @@ def test_options_of_sampling_change_nothing_that_is_said_of_training(capsys, wor
     assert code == 0, err
     version = workdir / 'saved_model' / '1'
     assert '--mcmc_steps=2' in (version / 'train.flags').read_text().splitlines()
+    assert 'train.flags' in json.loads((version / 'manifest.json').read_text())
     text = (version / 'README.md').read_text()
     assert 'T = 2 levels, K = 2.' in text and 'chains of K = 5 Langevin steps' in text
     assert configuration.load(str(version)).diffusion.mcmc_steps == (5,)
 
 
 def test_presets_keep_the_scores_until_the_weights_change(workdir, tmp_path):
+    """A preset does not tell where the data were."""
     (workdir / 'evaluation').mkdir()
-    (workdir / 'evaluation' / 'a.json').write_text(json.dumps(RESULT))
+    real = 'random 90 images of the train split of folder /home/someone/my pictures at 8 px'
+    (workdir / 'evaluation' / 'a.json').write_text(json.dumps({**RESULT, 'real': real}))
     drl_tf.EnergyModel.from_preset(workdir).save_to_preset(tmp_path / 'first')
+    files = [path.read_bytes() for path in (tmp_path / 'first').iterdir()]
+    assert not [file for file in files if b'someone' in file]
+    assert any(b'of the train split of folder at 8 px' in file for file in files)
     again = drl_tf.EnergyModel.from_preset(tmp_path / 'first')
     again.save_to_preset(tmp_path / 'second')
     again.set_weights(again.get_weights())

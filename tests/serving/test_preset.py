@@ -268,6 +268,8 @@ def test_what_compares_densities_computes_in_float32():
         UserError, match='dtype=bfloat16 is too coarse for the log densities that chains of mala'
     ):
         with_precision(config, 'bfloat16')
+    with pytest.raises(UserError, match='precision=float16'):
+        with_precision(config, 'float16')
     assert with_precision(config, 'auto').training.precision == 'float32'
     assert with_precision(small_models.PRECONDITIONED, 'bfloat16').training.precision == 'bfloat16'
     model = drl_tf.EnergyModel.from_preset('toy_checkerboard', dtype='bfloat16')

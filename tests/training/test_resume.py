@@ -4,6 +4,7 @@ import pytest
 from helpers.small_models import OPTIONS, PRECONDITIONED
 
 from drl_tf.base.errors import UserError
+from drl_tf.runs import run_directory
 from drl_tf.training.resume import check_start
 
 
@@ -40,6 +41,22 @@ def test_an_initializer_that_is_not_there_is_not_compared(starts):
     assert starts(PRECONDITIONED, wider) is None
     with_it = OPTIONS.replace(initializer=True)
     assert 'initializer_channels' in starts(with_it, with_it.replace(initializer_channels=32))
+
+
+def test_other_channels_are_named_rather_than_their_means(starts):
+    other = PRECONDITIONED.replace(image_channels=3, data_mean=(0.1, 0.2, 0.3), data_std=0.5)
+    fresh = PRECONDITIONED.replace(data_mean=(), data_std=0.0)
+    assert '--image_channels=1 here, 3 there' in starts(fresh, other)
+
+
+def test_a_run_in_bfloat16_resumes_where_training_takes_float32(tmp_path):
+    """Its chains are adjusted, and an earlier version drew its grids in bfloat16."""
+    config = PRECONDITIONED.replace(mcmc_steps=(2,), precision='bfloat16')
+    config.save(tmp_path)
+    (tmp_path / 'checkpoints' / '00000002').mkdir(parents=True)
+    run_directory.Run(str(tmp_path)).compare(config.replace(precision='float32'))
+    with pytest.raises(UserError, match='--channels=16 here, 8 there'):
+        run_directory.Run(str(tmp_path)).compare(config.replace(channels=16))
 
 
 def test_one_given_scale_of_the_data_is_compared_and_the_other_taken(starts):
