@@ -5,7 +5,7 @@ import glob
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from absl import logging
 
@@ -52,7 +52,6 @@ class Config:
     training: Training = dataclasses.field(default_factory=Training)
     sampling: Sampling = dataclasses.field(default_factory=Sampling)
     evaluation: Evaluation = dataclasses.field(default_factory=Evaluation)
-    _scale_is_auto: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for group in groups():
@@ -60,7 +59,6 @@ class Config:
         if self.diffusion.energy_scale == 'auto':
             scale = 'step' if any(self.diffusion.mcmc_steps) else 'noise'
             object.__setattr__(self, 'diffusion', dataclasses.replace(self.diffusion, energy_scale=scale))
-            object.__setattr__(self, '_scale_is_auto', True)
         combinations.check(self)
 
     @property
@@ -136,8 +134,6 @@ class Config:
     def with_flags(self, **values: Any) -> 'Config':
         """Like `replace`, for values from the command line: an error names '--seed' instead of 'seed'."""
         changed = {}
-        if self._scale_is_auto and values.get('energy', self.network.energy) == 'paper':
-            values.setdefault('energy_scale', 'auto')
         for group in groups():
             old = getattr(self, group.name)
             mine = {
@@ -273,7 +269,11 @@ def load(workdir: str | os.PathLike[str]) -> Config:
 
 
 def _paths(workdir: str | os.PathLike[str]) -> list[str]:
-    """Returns the path of `config.json`, then those of its copies in checkpoints, newest first; never []."""
+    """Returns the path of `config.json`, then the paths of the copies in the checkpoints, newest first.
+
+    Raises:
+      UserError: none of these files exists.
+    """
     own = os.path.join(workdir, FILE_NAME)
     pattern = os.path.join(glob.escape(os.fspath(workdir)), 'checkpoints', '[0-9]*', FILE_NAME)
     copies = sorted(glob.glob(pattern), reverse=True)

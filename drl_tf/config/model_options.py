@@ -112,7 +112,7 @@ class Diffusion:
     energy_scale: str = option(
         'auto',
         "Scale of the paper's energy: F = f / delta_t^2 (step) or f / s_{t+1}^2 (noise); auto: noise if K "
-        '= 0, else step.',
+        '= 0, else step; a later change of K keeps it.',
         choices=('auto', 'step', 'noise'),
     )
     initializer: bool = option(False, 'Start chains at the proposal of a second network instead of x_{t+1}.')

@@ -27,17 +27,6 @@ def test_errors_name_options_as_python_writes_them(options, message):
         Config().with_flags(**options)
 
 
-def test_the_automatic_scale_of_energies_follows_the_chains():
-    """Without chains in training it is that of the noise, until a run has stored it."""
-    config = Config()
-    assert config.diffusion.energy_scale == 'step'
-    without = config.replace(schedule='t1k', mcmc_steps=(0,), num_levels=3)
-    assert without.diffusion.energy_scale == 'noise'
-    assert without.replace(mcmc_steps=(3,)).diffusion.energy_scale == 'step'
-    stored = Config.from_config(without.get_config())
-    assert stored.replace(mcmc_steps=(3,)).diffusion.energy_scale == 'noise'
-
-
 def test_an_image_has_one_mean_or_one_for_each_channel():
     for channels, means in ((1, (0.1,)), (3, (0.1,)), (3, (0.1, 0.2, 0.3))):
         Config().replace(image_channels=channels, data_mean=means)

@@ -122,7 +122,7 @@ def test_a_card_holds_all_that_it_should(capsys, workdir, tmp_path):
 def test_without_evaluations_the_card_says_so(small_export):
     text = (small_export / 'README.md').read_text()
     assert 'Licence of the weights: Apache-2.0' in text
-    assert 'None: this step was not evaluated' in text and 'minutes, on ' in text
+    assert 'None: no result of' in text and 'minutes, on ' in text
     assert (
         'Bits/dim of x_0: 4 (log Z_0 = 103.50) to 3.5 (log Z_0 = 100.25); 9 held-out images' in text
         and 'Note: high is below low.' in text

@@ -58,7 +58,7 @@ def test_the_images_are_measured_once_and_kept(run):
 def test_what_a_run_without_a_checkpoint_left_decides_nothing(tmp_path):
     """A command that ended before its first checkpoint has left the configuration of another dataset."""
     images = dict(dataset='digits', image_size=16, image_channels=1)
-    config.Config().replace(**images, data_mean=(0.1, 0.2, 0.3), data_std=0.0).save(str(tmp_path))
+    config.Config().replace(**images, data_mean=(0.1,), data_std=0.0).save(str(tmp_path))
     data = config.Config().replace(**images).data
     mean, std = resume.data_scale(data, str(tmp_path), None)
     assert (mean, std) == pipeline.mean_and_std(data)
