@@ -63,13 +63,6 @@ def evaluate(
         evaluator = Evaluator(config, parts, workdir=workdir)
 
         def finish() -> dict[str, str]:
-            settings = {
-                **chains.levels_of(config),
-                'mcmc_steps': config.diffusion.mcmc_steps,
-                **dataclasses.asdict(config.sampling),
-                'corrector': config.corrector,
-                'gradients_per_image': flops.gradients(config),
-            }
             source = {
                 'step': step,
                 'weights': request.weights,
@@ -78,7 +71,7 @@ def evaluate(
             moved = chain_report.mean(reports)
             written = _result_file(path, evaluator)
             result = over_seeds(seeds, results)
-            write_json(written, {**source, **settings, **moved, **result})
+            write_json(written, {**source, **_settings(config), **moved, **result})
             return {**figures(evaluator, result), **chain_report.said(moved), 'evaluation': written}
 
         for mine in requests:
@@ -89,6 +82,17 @@ def evaluate(
             part = f'{parts}/samples-seed{mine.seed}.npz'
             results.append(evaluator.score(drawn, mine.count, labelled=True, part=part))
         return workers.by_chief(finish)
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    """Returns how a configuration draws samples, {name: JSON value}."""
+    return {
+        **chains.levels_of(config),
+        'mcmc_steps': config.diffusion.mcmc_steps,
+        **dataclasses.asdict(config.sampling),
+        'corrector': config.corrector,
+        'gradients_per_image': flops.gradients(config),
+    }
 
 
 def evaluate_samples(config: Config, path: str) -> dict[str, str] | None:

@@ -31,7 +31,8 @@ _FREE = {
     'initializer_level_weight',
     'initializer_data_share',
 }
-# What scales the energy of the paper, and what its network is told of the noise level.
+# Options with which the same weights of --energy=paper give another energy: they scale it, or change the
+# noise level that the network gets as its input.
 _OF_PAPER = {'energy_scale', 'b2', 'schedule', 'num_levels'}
 _EPOCHS = 200  # How often --train_steps=0 takes each picture.
 _FEWEST_STEPS = 2_000
