@@ -26,9 +26,8 @@ from drl_tf.runs.generating import Callbacks
 from drl_tf.runs.keras_methods import KerasMethods
 from drl_tf.serving import export, hub, provenance
 from drl_tf.serving import preset as saved_preset
-from drl_tf.training import given_data
+from drl_tf.training import given_data, validation
 from drl_tf.training.fitting import Fitting
-from drl_tf.training.validation import PublicCallbacks, Validation
 
 
 class EnergyModel(Editing, Detecting, KerasMethods):
@@ -238,10 +237,10 @@ class EnergyModel(Editing, Detecting, KerasMethods):
         if validation_data is not None:
             every = arguments.number('validation_freq', validation_freq, 1)
             held_out = given_data.held_out(self._checked, validation_data)
-            seen = given_data.arrays(self._checked, data.images.take(len(held_out[0])))
-            ours.append(Validation(self, held_out, seen, every))
+            seen = given_data.arrays(self._checked, validation.some(data, len(held_out[0])))
+            ours.append(validation.Validation(self, held_out, seen, every))
         if callbacks:
-            ours.append(PublicCallbacks(callbacks, self))
+            ours.append(validation.PublicCallbacks(callbacks, self))
         options = dict(epochs=epochs, verbose=verbose, callbacks=ours, steps_per_epoch=steps_per_epoch)
         try:
             return self._fitting.fit(data, batch_size, learning_rate, **options)

@@ -1,7 +1,9 @@
 """`EnergyModel.fit`: its steps, callbacks, validation, and a loop of one's own."""
 
+import contextlib
 import shutil
 import threading
+import types
 
 import keras
 import numpy as np
@@ -10,9 +12,13 @@ import tensorflow as tf
 from helpers import golden, small_models
 
 import drl_tf
+from drl_tf.base import pixels
 from drl_tf.base.errors import DivergenceError, UserError
 from drl_tf.config import config as configuration
 from drl_tf.core.build_model import build_model
+from drl_tf.data.indexed import random_places
+from drl_tf.runs.inputs import Inputs
+from drl_tf.training import given_data, validation
 from drl_tf.training.optimizers import compile_model
 
 IMAGES = np.random.default_rng(0).integers(0, 256, [20, 8, 8, 1]).astype(np.uint8)
@@ -123,6 +129,13 @@ def test_a_dataset_trains_as_its_batches_do():
     np.testing.assert_allclose(fitted.energy(IMAGES), by_hand.energy(IMAGES), rtol=1e-3)
 
 
+@pytest.mark.parametrize('dtype', ['uint8', 'uint32', 'int8', 'int64'])
+def test_a_dataset_has_labels_of_any_whole_type(dtype):
+    pairs = tf.data.Dataset.from_tensor_slices((IMAGES[:3], np.array([0, 2, 1], dtype)))
+    found = given_data.given(Inputs(small_models.CLASSES), pairs, None)
+    assert [label for _, label in found.images.as_numpy_iterator()] == [1, 3, 2]
+
+
 @pytest.mark.slow
 def test_validation_tells_of_held_out_images():
     """Validation gives the mean `energy` of held-out images, its gap to training images, and a finite
@@ -132,7 +145,8 @@ def test_validation_tells_of_held_out_images():
     history = model.fit(
         x, y, epochs=2, batch_size=20, learning_rate=1e-6, verbose=0, validation_data=(x[20:], y[20:])
     ).history
-    seen, held_out = model.energy(x[:20], labels=y[:20]).mean(), model.energy(x[20:], labels=y[20:]).mean()
+    some = random_places(20, 40)
+    seen, held_out = (model.energy(x[few], labels=y[few]).mean() for few in (some, slice(20, None)))
     np.testing.assert_allclose(history['val_energy'][1], held_out, rtol=1e-3)
     np.testing.assert_allclose(history['val_energy_gap'][1], held_out - seen, rtol=0.05)
     assert np.isfinite(history['val_distance']).all() and len(history['val_distance']) == 2
@@ -164,6 +178,42 @@ def test_validation_without_a_network_for_features_says_so(caplog):
     assert 'val_energy' in history and 'val_distance' not in history
     (said,) = [line for line in caplog.messages if 'no val_distance' in line]
     assert 'inception=nowhere' in said and '--' not in said
+
+
+def test_validation_takes_random_images():
+    """Images may be in the order of their classes. Those of a dataset are the first: it may have no end."""
+    ordered = np.arange(20, dtype=np.uint8)[:, None, None, None] * np.ones([8, 8, 1], np.uint8)
+    inputs = Inputs(small_models.CLASSES)
+    labels = np.arange(20) // 7
+    data = given_data.given(inputs, ordered, labels)
+    images, classes = given_data.arrays(inputs, validation.some(data, 5))
+    chosen = random_places(5, 20)
+    np.testing.assert_allclose(images, pixels.from_levels(np.float32(ordered[chosen])), atol=1e-6)
+    assert classes.tolist() == labels[chosen].tolist() and chosen.tolist() != [0, 1, 2, 3, 4]
+    endless = tf.data.Dataset.from_tensor_slices((ordered, labels)).repeat()
+    images, _ = given_data.arrays(inputs, validation.some(given_data.given(inputs, endless, None), 5))
+    np.testing.assert_allclose(images, pixels.from_levels(np.float32(ordered[:5])), atol=1e-6)
+
+
+def test_the_distance_is_to_random_held_out_images():
+    """2,000 points on a line, in order, of which 1,000 are used; the model generates the points of the labels
+    that it gets. In reverse order, the first labels would be those of the other half of the line."""
+    points = np.linspace(-1, 1, 4000, dtype=np.float32).reshape(2000, 1, 1, 2)
+    public = types.SimpleNamespace(
+        config=types.SimpleNamespace(planar=True),
+        model=types.SimpleNamespace(ema_network=types.SimpleNamespace(converged=contextlib.nullcontext)),
+        forget_steps=lambda: None,
+        energy=lambda images, labels: images.mean(axis=(1, 2, 3)),
+        generate=lambda count, labels: points[labels][:count],
+    )
+    labels = np.arange(2000)
+    distances = []
+    for classes in (labels, labels[::-1]):
+        logs = {}
+        validation.Validation(public, (points, classes), (points, classes), 1).on_epoch_end(0, logs)
+        distances.append(logs['val_distance'])
+        assert logs['val_energy_gap'] == 0
+    assert np.abs(distances).max() < 0.05
 
 
 def test_points_have_a_distance_too():

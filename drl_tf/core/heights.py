@@ -6,9 +6,14 @@ d log Z = E_p[dF] over the noise levels, and Bennett's acceptance ratio (1976) b
 """
 
 import dataclasses
+import math
 
 import numpy as np
 
+WIDEST = 0.25  # Largest spacing of neighbouring levels in log-SNR, for images of few dimensions.
+# Spacing times sqrt(D), for images of many dimensions. Two densities are then at most about _STEP^2 / 4 nats
+# apart (their Kullback-Leibler divergence), which is so for noise that all D dimensions have.
+_STEP = 4.0
 _PARTS = 10
 _BISECTIONS = 60
 
@@ -28,6 +33,19 @@ class Estimate:
 
     log_z: np.ndarray
     error: np.ndarray
+
+
+def spacing(D: int) -> float:
+    """Returns the spacing of noise levels in log-SNR at which the densities of neighbours overlap.
+
+    The log ratio of neighbouring densities grows with the number D of dimensions, and so does the square of
+    the spacing that they need: it is 4 / sqrt(D), at most 0.25.
+
+    Examples:
+      >>> spacing(256), round(spacing(3072), 3)
+      (0.25, 0.072)
+    """
+    return min(WIDEST, _STEP / math.sqrt(D))
 
 
 def grid(angles: np.ndarray, spacing: float) -> tuple[np.ndarray, np.ndarray]:
@@ -86,18 +104,18 @@ def integrated(angles: np.ndarray, slopes: np.ndarray) -> Estimate:
     return Estimate(sums.mean(axis=1), sums.std(axis=1) / np.sqrt(slopes.shape[1]))
 
 
-def bennett(forward: np.ndarray, reverse: np.ndarray) -> float:
+def bennett(forward: np.ndarray, reverse: np.ndarray) -> np.ndarray:
     """Estimates log Z_1 - log Z_0 for two densities exp(F_i) / Z_i by Bennett's acceptance ratio (1976).
 
     p_0 and p_1 are the two densities, and F_0 and F_1 their logs without the normalising constants Z_0 and
-    Z_1.
+    Z_1. The function compares acceptance ratios by their logs, so they may be too small for a float64.
 
     Args:
-      forward: F_1(x) - F_0(x) for n samples x of p_0, float64 [n].
-      reverse: F_0(x) - F_1(x) for n samples x of p_1, float64 [n].
+      forward: F_1(x) - F_0(x) for n samples x of p_0, float64 [..., n].
+      reverse: F_0(x) - F_1(x) for n samples x of p_1, float64 [..., n].
 
     Returns:
-      log Z_1 - log Z_0 in nats.
+      log Z_1 - log Z_0 in nats, float64 [...], one for each pair of densities.
 
     Examples:
       >>> x = np.random.default_rng(0).normal(size=1000)        # From exp(-x^2 / 2).
@@ -105,14 +123,13 @@ def bennett(forward: np.ndarray, reverse: np.ndarray) -> float:
       >>> round(float(bennett(-1.5 * x**2, 1.5 * y**2)), 1)     # About -log 2.
       -0.7
     """
-    low = -1 - max(np.abs(forward).max(), np.abs(reverse).max())
-    high = -low
+    high = 1 + np.maximum(np.abs(forward).max(axis=-1), np.abs(reverse).max(axis=-1))
+    low = -high
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        if _sigmoid(reverse + middle).mean() < _sigmoid(forward - middle).mean():
-            low = middle
-        else:
-            high = middle
+        shift = middle[..., None]
+        is_below = _log_mean_sigmoid(reverse + shift) < _log_mean_sigmoid(forward - shift)
+        low, high = np.where(is_below, middle, low), np.where(is_below, high, middle)
     return (low + high) / 2
 
 
@@ -137,12 +154,16 @@ def bridged(forward: np.ndarray, reverse: np.ndarray) -> Estimate:
     """
 
     def log_z(images: slice | np.ndarray) -> np.ndarray:
-        rises = [bennett(up[images], down[images]) for up, down in zip(forward, reverse, strict=True)]
+        rises = bennett(forward[:, images], reverse[:, images])
         return np.append(-np.cumsum(rises[::-1])[::-1], 0.0)
 
     parts = np.array([log_z(part) for part in np.array_split(np.arange(forward.shape[1]), _PARTS)])
     return Estimate(log_z(slice(None)), parts.std(axis=0, ddof=1) / np.sqrt(_PARTS))
 
 
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 0.5 * (1 + np.tanh(x / 2))
+def _log_mean_sigmoid(x: np.ndarray) -> np.ndarray:
+    """Returns the log of the mean of 1 / (1 + exp(-x)) over the last axis of x, float64 [..., n]."""
+    below = np.minimum(x, 0)  # 1 / (1 + exp(-x)) = exp(below) / (1 + exp(-|x|)).
+    largest = below.max(axis=-1, keepdims=True)
+    shares = np.exp(below - largest) / (1 + np.exp(-np.abs(x)))
+    return largest[..., 0] + np.log(shares.mean(axis=-1))

@@ -74,7 +74,8 @@ def over_seeds(seeds: Sequence[int], results: Sequence[dict[str, Any]]) -> dict[
       entries are added:
 
       - 'seeds': the seeds.
-      - 'deviation': {name: standard deviation over the seeds}, for each score that is a float.
+      - 'deviation': {name: standard deviation over the seeds}, for each score that is a float, but for
+        'floor': it does not depend on the samples.
       - 'by_seed': a list of the scores of each seed.
 
       The share of samples in each class, 'predicted_classes', is left out if there are several seeds.
@@ -86,5 +87,7 @@ def over_seeds(seeds: Sequence[int], results: Sequence[dict[str, Any]]) -> dict[
     ]
     numbers = [key for key, value in results[0].items() if isinstance(value, float)]
     means = {key: float(np.mean([result[key] for result in results])) for key in numbers}
-    deviation = {key: float(np.std([result[key] for result in results], ddof=1)) for key in numbers}
+    deviation = {
+        key: float(np.std([result[key] for result in results], ddof=1)) for key in numbers if key != 'floor'
+    }
     return {'seeds': seeds, **results[0], **means, 'deviation': deviation, 'by_seed': results}

@@ -15,7 +15,7 @@ import tensorflow as tf
 from drl_tf.base import pixels
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import array_digest, digest, read_sound_json, write_json
-from drl_tf.core import noise
+from drl_tf.core import heights, noise
 from drl_tf.core.weights import Weights
 from drl_tf.data import pipeline
 from drl_tf.experiments import held_out, ranking
@@ -27,7 +27,6 @@ from drl_tf.runs.heights import Heights as KnownHeights
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
-    from drl_tf.core import heights
     from drl_tf.core.energy_model import EnergyModel
 
 _HEIGHTS = 1  # Purpose of a seed: the noise at all levels.
@@ -71,9 +70,7 @@ def likelihood(
         'step': step,
         'weights': weights,
         'weights_sha256': samples.fingerprint(model, weights),
-        'seed': config.training.seed,
-        'num_real': config.evaluation.num_real,
-        'images_sha256': array_digest(train, test),
+        **_more_settings(config, train, test),
     }
     name = f'{step:08d}-{weights}-direct-{digest(json.dumps(settings, sort_keys=True))}.json'
     written = os.path.join(workdir, 'likelihood', name)
@@ -82,6 +79,27 @@ def likelihood(
         result = _compute(model, config, weights, settings, train, test)
         write_json(written, result)
     return {**_figures(result), **side_by_side(workdir, result), 'likelihood': written}
+
+
+def _more_settings(config: Config, train: np.ndarray, test: np.ndarray) -> dict[str, Any]:
+    """Returns the settings, beside the weights, that decide the result, as JSON values.
+
+    A setting that an earlier version did not have is left out where it changes nothing.
+    """
+    num_real = config.evaluation.num_real
+    settings = {
+        'seed': config.training.seed,
+        'num_real': num_real,
+        'images_sha256': array_digest(train, test),
+    }
+    averaged = min(pipeline.count_images(config.data, 'test'), num_real or math.inf)
+    if averaged > len(test):
+        batches = pipeline.image_batches(config.data, 'test', num_real or None)
+        settings['averaged_sha256'] = [array_digest(batch) for batch in batches]
+    spacing = heights.spacing(math.prod(config.image_shape))
+    if spacing < heights.WIDEST:
+        settings['spacing'] = spacing
+    return settings
 
 
 def _check_count(config: Config, count: int) -> None:

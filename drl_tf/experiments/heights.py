@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,6 @@ from drl_tf.core.weights import Weights
 if TYPE_CHECKING:
     from drl_tf.core.energy_model import EnergyModel
 
-_SPACING = 0.25  # Largest step in log-SNR between neighbouring levels, whose densities then overlap well.
-
 
 class Heights:
     """Estimates log Z at each noise level of a model, where p(x) = exp(F(x)) / Z is its density of images x.
@@ -26,22 +25,14 @@ class Heights:
       weights: 'ema' (averages) or 'raw'.
       seed: seed of the noise in the images, int32 [2].
       batch_size: images per call of the network.
-      spacing: largest difference in log signal-to-noise ratio between the noise levels at which F is
-        computed.
     """
 
-    def __init__(
-        self,
-        model: EnergyModel,
-        weights: Weights,
-        seed: tf.Tensor,
-        batch_size: int,
-        spacing: float = _SPACING,
-    ):
+    def __init__(self, model: EnergyModel, weights: Weights, seed: tf.Tensor, batch_size: int):
         self.model = model
         self.weights = weights
         self.seed = seed
         self.batch_size = batch_size
+        spacing = heights.spacing(math.prod(model.config.image_shape))
         self.angles, self.places = heights.grid(model.schedule.angle, spacing)
         self._energies = tf.function(self._compute, autograph=False, reduce_retracing=True)
 

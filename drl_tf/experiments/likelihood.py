@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -32,6 +33,7 @@ _NEAR_SHARE = 0.01  # Bounds beyond which a note is written.
 _LOW_ACCEPTANCE = 0.4
 # By Markov's inequality, the mean of the weights is e^5 times its expectation with a probability below e^-5.
 _SURELY = 10.0
+_ERRORS = 3  # Standard errors by which the means of log w of the two sides differ for sure.
 
 
 def likelihood(
@@ -98,7 +100,7 @@ def likelihood(
             **bits_per_dim(model.schedule, config.image_shape, images, low.estimate, high.estimate),
             **_health(low, high),
         }
-        result['notes'] = _notes(config, result)
+        result['notes'] = notes(config, result)
         write_json(written, result)
     return {**_figures(result), **side_by_side(workdir, result), 'likelihood': written}
 
@@ -149,33 +151,42 @@ def _health(low: partition.Side, high: partition.Side) -> dict[str, float]:
     return {**acceptance, **{f'near_wall_{name}': side.near_wall for name, side in sides.items()}}
 
 
-def _notes(config: Config, result: Mapping[str, Any]) -> list[str]:
-    """Returns sentences on the limits of the figures, for their readers."""
-    notes = [
+def notes(config: Config, result: Mapping[str, Any]) -> list[str]:
+    """Returns sentences that tell a user how far to trust the figures of --method=ais.
+
+    One sentence says that the two sides contradict each other. It takes more than their errors to say so: 10
+    nats between the estimates of log Z_0, or 3 standard errors of the means of log w.
+
+    Args:
+      config: the configuration of the model.
+      result: the result of `likelihood`, as in its JSON file, but for its notes.
+    """
+    found = [
         'high is an estimate, not a bound: its chains start at long-run samples of the model, which are not '
         'exact'
     ]
     if any(config.diffusion.mcmc_steps) and config.training.objective == 'contrastive':
-        notes.append(
+        found.append(
             'the energies were fitted to short chains that do not mix: these figures may mean nothing'
         )
     if config.data.num_classes:
-        notes.append('of the model without a class')
+        found.append('of the model without a class')
     if max(result['near_wall_forward'], result['near_wall_reverse']) > _NEAR_SHARE:
-        notes.append(f'states of level 0 are near the walls, |y| = {result["wall"]:g}: log Z depends on them')
+        found.append(f'states of level 0 are near the walls, |y| = {result["wall"]:g}: log Z depends on them')
     if min(result['effective_sample_size_low'], result['effective_sample_size_high']) < FEW_EFFECTIVE:
-        notes.append(
+        found.append(
             'few chains carry the weight, so the error is unknown; raise --ais_steps or --hmc_leapfrog'
         )
     if min(result['acceptance_forward'], result['acceptance_reverse']) < _LOW_ACCEPTANCE:
-        notes.append('chains hardly move: the figures say little; raise --ais_steps')
-    crossed = result['log_z_low'] - result['log_z_high'] > _SURELY
-    if crossed or result['density_high_mean_log'] < result['density_low_mean_log']:
-        notes.append(
+        found.append('chains hardly move: the figures say little; raise --ais_steps')
+    apart = result['log_z_low_mean_log'] - result['log_z_high_mean_log']
+    error = math.hypot(result['log_z_low_mean_log_error'], result['log_z_high_mean_log_error'])
+    if result['log_z_low'] - result['log_z_high'] > _SURELY or apart > _ERRORS * error:
+        found.append(
             'high is below low: the long-run samples miss a part of the model. Its log Z_0 is hardly below '
             f'{result["log_z_low"] - _SURELY / 2:.0f} nats'
         )
-    return notes
+    return found
 
 
 def _figures(result: Mapping[str, Any]) -> dict[str, str]:

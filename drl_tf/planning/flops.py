@@ -20,8 +20,7 @@ def cost(model: RecoveryLikelihood) -> dict[str, int]:
     """Counts the parameters of a model, and the floating-point operations (FLOPs) to train and to sample.
 
     A multiplication and an addition count as two operations. Spectral normalisation and losses
-    of heights, such as --recovery_nce, are not counted. Sampling is without guidance, which would double the
-    cost.
+    of heights, such as --recovery_nce, are not counted. Sampling has the guidance of the configuration.
 
     Returns:
       {label: number}, with labels such as 'parameters', 'FLOPs to sample an image' and 'FLOPs of a training
@@ -52,9 +51,10 @@ def cost(model: RecoveryLikelihood) -> dict[str, int]:
 
 
 def gradients(config: Config) -> int:
-    """Returns how often the gradient of the energy is computed to sample one image.
+    """Returns how often the gradient of an energy is computed to sample one image.
 
-    Not counted are guidance, which doubles the number, and the pilot run, which finds step sizes.
+    Guidance doubles the number, because it computes two energies: with and without a class. The pilot run,
+    which finds step sizes, is not counted.
 
     Args:
       config: the configuration to sample with.
@@ -63,9 +63,12 @@ def gradients(config: Config) -> int:
       >>> from drl_tf.config.config import Config
       >>> gradients(Config()), gradients(Config().replace(sampling_steps=(5,)))
       (180, 30)
+      >>> gradients(Config().replace(num_classes=10, guidance=0.5))
+      360
     """
     by_level = _gradients(config, config.corrector, config.sampling_steps_by_level)
-    return sum(by_level[level] for level in walk(config).levels) + config.diffusion.final_denoise
+    energies = 2 if config.sampling.guidance else 1
+    return energies * (sum(by_level[level] for level in walk(config).levels) + config.diffusion.final_denoise)
 
 
 def walk(config: Config) -> Schedule:

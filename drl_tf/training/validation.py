@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from absl import logging
 
 from drl_tf.base import arguments
 from drl_tf.base.errors import UserError
+from drl_tf.data.indexed import random_places
 from drl_tf.evaluation.evaluator import load_extractor
 from drl_tf.evaluation.metrics.kernel import kernel_distance
 from drl_tf.runs import pictures
 
 if TYPE_CHECKING:
     from drl_tf.runs.generating import Generating
+    from drl_tf.training.given_data import GivenData
 
 _FEWEST = 20
 _MOST_SAMPLES = 1000
@@ -31,8 +34,8 @@ class Validation(keras.callbacks.Callback):
     - 'val_energy': the mean energy of the held-out images.
     - 'val_energy_gap': 'val_energy' minus the mean energy of training images; it rises if the model
       overfits.
-    - 'val_distance': the kernel distance (KID) between features of at most 1,000 held-out images and of as
-      many samples. It is left out if there are fewer than 20 held-out images.
+    - 'val_distance': the kernel distance (KID) between features of at most 1,000 held-out images, random
+      ones, and of as many samples. It is left out if there are fewer than 20 held-out images.
 
     The features come from the network that `--mode=evaluate` uses. If this network is not available, the
     constructor logs a warning, and 'val_distance' is left out. If the data are points of the plane instead of
@@ -54,7 +57,8 @@ class Validation(keras.callbacks.Callback):
         self.every = every
         self._features = _features(model.config) if len(held_out[0]) >= _FEWEST else None
         if self._features:
-            self._real = self._features(pictures.kept(held_out[0][:_MOST_SAMPLES]))
+            self._places = random_places(_MOST_SAMPLES, len(held_out[0]))
+            self._real = self._features(pictures.kept(held_out[0][self._places]))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if (epoch + 1) % self.every:
@@ -68,9 +72,28 @@ class Validation(keras.callbacks.Callback):
             logs.update(val_energy=held_out, val_energy_gap=held_out - seen)
             if self._features:
                 labels = self.held_out[1]
-                labels = None if labels is None else labels[:_MOST_SAMPLES]
+                labels = None if labels is None else labels[self._places]
                 samples = self.public.generate(len(self._real), labels)
                 logs['val_distance'] = kernel_distance(self._real, self._features(samples))[0]
+
+
+def some(data: GivenData, count: int) -> tf.data.Dataset:
+    """Returns `count` training images: random ones of arrays, the first ones of the user's `tf.data.Dataset`.
+
+    The user decides the order of a dataset, which may have no end.
+
+    Args:
+      data: the images that the user gave to train on.
+      count: number of images; all if there are fewer.
+
+    Returns:
+      Dataset of single images, or of pairs (image, label), as in `data.images`.
+    """
+    if not data.shuffled or data.count is None:
+        return data.images.take(count)
+    is_chosen = np.isin(np.arange(data.count), random_places(count, data.count))
+    places = tf.data.Dataset.from_tensor_slices(is_chosen)
+    return tf.data.Dataset.zip(data.images, places).filter(lambda _, chosen: chosen).map(lambda each, _: each)
 
 
 class PublicCallbacks(keras.callbacks.CallbackList):

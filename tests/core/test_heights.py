@@ -67,6 +67,30 @@ def test_bennett_finds_the_constants(noisy):
     assert 0 < found.error[0] < 0.5
 
 
+def test_bennett_of_ratios_whose_sigmoids_vanish():
+    assert heights.bennett(np.full(10, -200.0), np.full(10, -200.0)) == pytest.approx(0, abs=1e-6)
+    ratios = np.array([[[-200.0, -190.0]], [[-900.0, -1000.0]]])
+    np.testing.assert_allclose(heights.bennett(ratios, ratios + 50), [[-25.0], [-25.0]], atol=1e-6)
+
+
+@pytest.mark.parametrize('dimensions', [64, 12_288, 196_608])
+def test_bennett_in_many_dimensions(dimensions):
+    """Data in one point, so that all dimensions change with the noise; log Z is 0 at each level."""
+    angles, _ = heights.grid(diffusion.karras(6).angle, heights.spacing(dimensions))
+    variances = np.sin(angles) ** 2 / (np.cos(angles) ** 2 * STD**2 + np.sin(angles) ** 2)
+    squares = variances[:, None] * np.random.default_rng(0).chisquare(dimensions, [len(angles), 50])
+
+    def rise(squares, level, other):
+        """log p(x; other) - log p(x; level) of x with the square of its norm."""
+        rates = 1 / variances[other] - 1 / variances[level]
+        logs = np.log(variances[other] / variances[level])
+        return -(rates[:, None] * squares + dimensions * logs[:, None]) / 2
+
+    low, high = np.arange(len(angles) - 1), np.arange(1, len(angles))
+    found = heights.bridged(rise(squares[:-1], low, high), rise(squares[1:], high, low))
+    assert np.abs(found.log_z[0]) < 4 * found.error[0] < 100
+
+
 def test_bennett_between_two_normal_distributions():
     rng = np.random.default_rng(1)
     first, second = rng.normal(size=5000), 1 + 2 * rng.normal(size=5000)

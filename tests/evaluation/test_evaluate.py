@@ -57,12 +57,15 @@ def test_seeds_give_mean_and_deviation_and_no_sample_is_drawn_twice(capsys, tiny
     arguments = ['--mode=evaluate', f'--workdir={tiny_run}', '--num_samples=24']
     _, alone = scores(capsys, *arguments)
     shards = {path: path.stat().st_mtime_ns for path in (tiny_run / 'samples').glob('*-24-seed0/*.npz')}
-    _, both = scores(capsys, *arguments, '--evaluation_seeds=0,4')
+    out, both = scores(capsys, *arguments, '--evaluation_seeds=0,4')
     assert shards and shards == {path: path.stat().st_mtime_ns for path in shards}
     one, two = (seed[FRECHET] for seed in both['by_seed'])
     assert one == alone[FRECHET] != two and both['seeds'] == [0, 4]
     assert both[FRECHET] == pytest.approx((one + two) / 2)
     assert both['deviation'][FRECHET] == pytest.approx(abs(one - two) / np.sqrt(2))
+    assert 'floor' not in both['deviation'] and both['floor'] == alone['floor']
+    (floor,) = [line for line in out.splitlines() if 'its floor' in line]
+    assert '±' not in floor
 
 
 def test_real_digits_from_a_file_and_from_pictures_are_at_the_floor(capsys, tmp_path, held_out):

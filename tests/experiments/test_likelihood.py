@@ -16,7 +16,7 @@ from helpers.tiny import TINY, call, refused
 from drl_tf.cli.main import main
 from drl_tf.config.config import Config
 from drl_tf.core import diffusion, noise
-from drl_tf.experiments import bits_per_dim, bridges, direct_likelihood, partition
+from drl_tf.experiments import bits_per_dim, bridges, likelihood, partition
 from drl_tf.experiments.annealing import Estimate
 from drl_tf.experiments.side_by_side import side_by_side
 
@@ -181,19 +181,20 @@ def test_methods_of_the_same_images_are_compared(tmp_path):
     )
 
 
-def test_what_is_noted_of_a_direct_figure():
-    config = Config().replace(image_size=8, image_channels=1)
-    near = {'density_bennett': 3.0, 'density_integration': 3.02}
-    assert direct_likelihood.notes(config, near, 31.0) == []
-    (note,) = direct_likelihood.notes(config, {**near, 'density_integration': 3.5}, -31.0)
-    assert '0.5 bits/dim apart' in note and '--recovery_nce' in note
-    (note,) = direct_likelihood.notes(config, near, -4420.1)
-    assert 'log Z_0 is -4,420 nats' in note and '--method=ais' in note
-    with_classes = config.replace(num_classes=3)
-    assert direct_likelihood.notes(with_classes, near, 0.0) == ['of the model without a class']
-    off_data = dict(energy='preconditioned', objective='score_matching', act='swish', recovery_off_data=0.1)
-    (note,) = direct_likelihood.notes(config.replace(**off_data), near, 0.0)
-    assert 'white, black and shifted images are no new ones' in note
+@pytest.mark.parametrize(('apart', 'crossed', 'is_noted'), [
+    (5.5, 0.0, False), (6.5, 0.0, True), (-9.0, 9.0, False), (-9.0, 11.0, True),
+])  # fmt: skip
+def test_sides_contradict_each_other_beyond_their_errors(apart, crossed, is_noted):
+    """Their means of log w have errors of 1.2 and 1.6 nats, 2 together."""
+    same = dict.fromkeys(('near_wall_forward', 'near_wall_reverse'), 0.0)
+    same |= dict.fromkeys(('effective_sample_size_low', 'effective_sample_size_high'), 64.0)
+    same |= dict.fromkeys(('acceptance_forward', 'acceptance_reverse'), 0.7)
+    ends = {'log_z_low': 20.0 + crossed, 'log_z_high': 20.0}
+    means = {'log_z_low_mean_log': 20.0 + apart, 'log_z_low_mean_log_error': 1.2}
+    means |= {'log_z_high_mean_log': 20.0, 'log_z_high_mean_log_error': 1.6}
+    densities = {'density_low_mean_log': 3.0 + apart, 'density_high_mean_log': 3.0}
+    found = likelihood.notes(Config(), {**same, **ends, **means, **densities})
+    assert any('miss a part of the model' in note for note in found) == is_noted
 
 
 @pytest.fixture(scope='module')

@@ -8,6 +8,7 @@ from helpers.tiny import ROOT, TINY, call, refused
 from drl_tf.cli import parsing
 from drl_tf.config import config as configuration
 from drl_tf.data import dataset_table
+from drl_tf.planning import flops
 
 
 def dry_run(capsys, *arguments):
@@ -74,6 +75,13 @@ def test_flops(capsys):
     again = dry_run(capsys, *TINY, *options, '--remat')[1]['FLOPs of a training step, per image']
     more = again - number['FLOPs of a training step, per image']
     assert more == pytest.approx(2 * 2 * 16 * 16 * 9 * 2 * 32 * 32, rel=0.1)
+
+
+@pytest.mark.parametrize('options', [{}, {'sampling_steps': (5,)}, {'schedule': 't1k', 'mcmc_steps': (0,)}])
+def test_guidance_doubles_the_gradients_of_an_image(options):
+    """It computes two energies: with and without a class."""
+    config = configuration.Config().replace(num_classes=10, **options)
+    assert flops.gradients(config.replace(guidance=0.5)) == 2 * flops.gradients(config)
 
 
 def test_the_weights_of_a_unet_count(capsys):

@@ -16,10 +16,10 @@ def kernel_distance(real: Any, fake: Any, seed: int = 0) -> tuple[float, float]:
     """Estimates the kernel distance (KID) between the features of real and of generated images.
 
     It is the squared maximum mean discrepancy with the kernel (x.y / d + 1)^3 of two features x and y of
-    length d. Both sets of features are divided at random into the same number of blocks, at least 10, with at
-    most 1,000 features each. Each pair of blocks gives an unbiased estimate. The result is the mean of these
-    estimates, and the standard error of the mean. See Binkowski et al., "Demystifying MMD GANs",
-    https://arxiv.org/abs/1801.01401, section 4.
+    length d. Both sets of features are divided at random into the same number of blocks, with at most 1,000
+    features each. There are at least 10 blocks; 7 to 10 if both sets have fewer than 100 features. Each pair
+    of blocks gives an unbiased estimate. The result is the mean of these estimates, and the standard error of
+    the mean. See Binkowski et al., "Demystifying MMD GANs", https://arxiv.org/abs/1801.01401, section 4.
 
     Args:
       real: features, float [N, d], N at least 20.

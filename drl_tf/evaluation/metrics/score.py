@@ -80,7 +80,7 @@ def score(
         of their Fréchet distances; it is missing if there are fewer samples than held-out images.
       - If `real` has features of at least 20 images, and there are at least 20 samples: <kernel>, the kernel
         distance; '<kernel>_error', its standard error; and 'precision', 'recall', 'density' and 'coverage'.
-        They use at most 10,000 images of either set.
+        They use at most 10,000 images of either set, of the real ones random ones.
       - If the extractor gives logits, and there are at least 20 samples: <classifier>, the classifier score;
         and '<classifier>_deviation', its standard deviation over 10 splits. If the extractor predicts the
         classes of the dataset: 'predicted_classes', the share of samples in each class. With `labels`:
@@ -106,7 +106,8 @@ def score(
             result[f'{name["frechet"]}_held_out_size'] = float(np.mean(parts))
     if min(len(real.features), fake.count) >= _FEWEST:
         few = random_places(KEPT_FEATURES, len(fake.features)) if total else slice(KEPT_FEATURES)
-        result |= _of_features(name, real.features[:KEPT_FEATURES], fake.features[few])
+        of_real = real.features[random_places(KEPT_FEATURES, len(real.features))]
+        result |= _of_features(name, of_real, fake.features[few])
     if logits is not None:
         result |= _of_logits(name, logits, labels, extractor.datasets)
     return {

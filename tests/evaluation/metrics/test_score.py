@@ -9,7 +9,7 @@ import pytest
 
 from drl_tf.base.errors import UserError
 from drl_tf.config.config import Data
-from drl_tf.data import digits, pipeline
+from drl_tf.data import digits, indexed, pipeline
 from drl_tf.evaluation.metrics import digits_classifier, extractors, score, statistics
 
 DATA = Data(image_size=16, image_channels=1)
@@ -90,6 +90,17 @@ def test_parts_of_samples_in_the_order_of_their_classes_are_of_all_classes(
     assert first['recall'] < 0.5 < any_part['recall'] and first['coverage'] < any_part['coverage']
     size = f'{FRECHET}_held_out_size'
     assert any_part[size] < first[size] / 2 and any_part[FRECHET] == first[FRECHET]
+
+
+def test_real_features_in_the_order_of_their_classes_are_of_all_classes(
+    extractor, real, held_out, monkeypatch
+):
+    """A file of activations has all features, of which 200 are used at once: random ones."""
+    few = dataclasses.replace(real, features=real.features[indexed.random_places(200, len(real.features))])
+    expected = score.score(extractor, [held_out[0][:100]], few)
+    monkeypatch.setattr(score, 'KEPT_FEATURES', 200)
+    found = score.score(extractor, [held_out[0][:100]], real)
+    assert found['recall'] == expected['recall'] and found['precision'] == expected['precision']
 
 
 def test_too_few_samples_are_warned_of(extractor, real, held_out, caplog):
