@@ -15,11 +15,8 @@ MODES = (
 )  # fmt: skip
 EDITED = ('inpaint', 'restore', 'edit')  # Modes that change given images.
 SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance', 'sweep_chains', 'tune_sampler', 'ablate')
-METHODS = {
-    'likelihood': ('ais', 'direct'),
-    'inpaint': plans.METHODS,
-    'restore': plans.METHODS,
-}  # Values of --method.
+# Values of --method.
+METHODS = {'likelihood': ('ais', 'direct'), 'inpaint': plans.METHODS, 'restore': plans.METHODS}
 TO_OUTPUT_DIR = ('sample', 'compose', *EDITED, 'interpolate', 'score', 'ood')  # --output_dir applies.
 _SCORED_IMAGES = 2048
 _MODEL_OF_APP = 'digits'
@@ -98,6 +95,9 @@ class Command:
         'test',
         'Images for --mode=inpaint, restore, edit and score: test (the test split), a picture, a directory '
         'of pictures, or a .npz or .npy file.',
+    )
+    resize: bool = option(
+        False, 'Crop and resize pictures of --input, and of folder:DIR in --ood, as training does.'
     )
     degraded: bool = option(
         False, 'The images of --input are degraded already; without it, --mode=restore degrades them first.'

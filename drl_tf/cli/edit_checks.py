@@ -98,7 +98,7 @@ def check_configuration(command: Command, config: Config) -> None:
     if 'edit' in modes:
         plans.level_of(command.strength, config.diffusion.num_levels)
     if modes & set(EDITED):
-        inputs.check(command.input)
+        inputs.check(command.input, command.resize)
     if modes & {*EDITED, 'interpolate'}:
         combinations.check_classes(config, command.labels)
     if 'compose' in modes and command.expression:

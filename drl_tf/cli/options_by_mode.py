@@ -98,6 +98,7 @@ READ_BY: dict[str, tuple[str, ...]] = {
     'label_weights': ('compose',),
     'expression': ('compose',),
     'input': (*EDITED, 'score'),
+    'resize': (*EDITED, 'score', 'ood'),
     'degraded': ('restore',),
     'num_inputs': EDITED,
     'num_results': EDITED,

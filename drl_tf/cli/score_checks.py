@@ -22,7 +22,7 @@ def check_configuration(command: Command, config: Config) -> None:
         if mode in command.mode:
             combinations.check_energies(config, mode)
     if 'score' in command.mode:
-        inputs.check(command.input)
+        inputs.check(command.input, command.resize)
     if 'ood' in command.mode:
         set_names.check(command.ood, config)
         if command.background:

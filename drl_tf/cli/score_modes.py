@@ -10,7 +10,7 @@ def score(command: Command, config: Config, workdir: str, step: int | None) -> d
     It writes a table, a histogram, a contact sheet and maps of unlikely pixels.
 
     Args:
-      command: the options --input (the images), --output_dir, --save_images and --weights.
+      command: the options --input (the images), --resize, --output_dir, --save_images and --weights.
       config: the configuration of the run.
       workdir: the directory of the run.
       step: training step of the checkpoint; None: the newest.
@@ -20,7 +20,7 @@ def score(command: Command, config: Config, workdir: str, step: int | None) -> d
     """
     from drl_tf.experiments import score
 
-    plan = score.Plan(command.input, command.output_dir, command.save_images)
+    plan = score.Plan(command.input, command.output_dir, command.save_images, command.resize)
     return score.score(config, workdir, plan, weights_of(command), step)
 
 
@@ -28,7 +28,7 @@ def ood(command: Command, config: Config, workdir: str, step: int | None) -> dic
     """Runs --mode=ood: measures how well scores detect out-of-distribution images.
 
     Args:
-      command: the options --ood (the sets of such images), --background, --output_dir and --weights.
+      command: the options --ood (the sets of such images), --resize, --background, --output_dir, --weights.
       config: the configuration of the run.
       workdir: the directory of the run.
       step: training step of the checkpoint; None: the newest.
@@ -38,5 +38,5 @@ def ood(command: Command, config: Config, workdir: str, step: int | None) -> dic
     """
     from drl_tf.experiments import ood
 
-    plan = ood.Plan(command.ood, command.background, command.output_dir)
+    plan = ood.Plan(command.ood, command.background, command.output_dir, command.resize)
     return ood.ood(config, workdir, plan, weights_of(command), step)

@@ -149,7 +149,7 @@ def _known(data: config.Data, spec: DatasetSpec) -> facts.Facts:
 def _classes(data: config.Data, spec: DatasetSpec, found: int) -> int:
     """Returns the model's number of classes; `found` is the dataset's, or -1 if the data were not opened."""
     classes = data.num_classes
-    if found == -1:  # `indexed` compares `classes` with the labels later.
+    if found == -1:  # `indexed` and `tfds_datasets` compare `classes` with the data later.
         return classes
     if classes and not found:
         raise UserError(f'--num_classes={classes}: --dataset={data.dataset} has no classes; drop the flag')

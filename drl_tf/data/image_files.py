@@ -1,10 +1,12 @@
 """Reads images of one size from a `.npz` or `.npy` array, or from a directory of pictures.
 
-Nothing is resized: a damaged file, or an image of another size or kind, raises an error that names the file.
+A damaged file raises an error that names it. So does an image of another size or kind, unless pictures are
+resized.
 """
 
 import concurrent.futures
 import contextlib
+import functools
 import math
 import os
 import zipfile
@@ -15,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from drl_tf.base.errors import UserError, one_line
+from drl_tf.data import picture_files
 from drl_tf.data.picture_files import FORMATS, find_pictures, open_picture
 
 ARRAY_NAMES = ('images', 'samples', 'arr_0')
@@ -37,7 +40,9 @@ def count(path: str) -> int:
         return shape[0]
 
 
-def read(path: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
+def read(
+    path: str, image_shape: Sequence[int], count: int | None = None, resize: bool = False
+) -> Iterator[np.ndarray]:
     """Reads the images of an array file or a directory, in batches of at most 256.
 
     Args:
@@ -46,6 +51,8 @@ def read(path: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
         `arr_0`.
       image_shape: [H, W, C] of the images. Grey pictures are accepted for C = 3. Colour pictures are accepted
         for C = 1 if all their pixels are grey.
+      count: how many images to read of a directory at most; None: all.
+      resize: whether to crop and resize pictures of a directory, as `picture` does.
 
     Yields:
       uint8 [n, H, W, C].
@@ -59,7 +66,7 @@ def read(path: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
     """
     shape = tuple(image_shape)
     if os.path.isdir(path):
-        return _picture_batches(path, shape)
+        return _picture_batches(path, shape, count, resize)
     return _array_batches(path, shape)
 
 
@@ -156,32 +163,43 @@ def _find(directory: str) -> list[str]:
     return paths
 
 
-def _picture_batches(directory: str, image_shape: tuple[int, ...]) -> Iterator[np.ndarray]:
-    paths = _find(directory)
+def _picture_batches(
+    directory: str, image_shape: tuple[int, ...], count: int | None, resize: bool
+) -> Iterator[np.ndarray]:
+    paths = _find(directory)[:count]
+    read_one = functools.partial(picture, image_shape=image_shape, resize=resize)
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
         for first in range(0, len(paths), BATCH):
             mine = paths[first : first + BATCH]
-            yield np.stack(list(pool.map(picture, mine, [image_shape] * len(mine))))
+            yield np.stack(list(pool.map(read_one, mine)))
 
 
-def picture(path: str, image_shape: tuple[int, ...]) -> np.ndarray:
+def picture(path: str, image_shape: tuple[int, ...], resize: bool = False) -> np.ndarray:
     """Reads one picture file, such as a PNG.
 
     Args:
       path: the file.
       image_shape: the required (H, W, C). Grey pictures are accepted for C = 3. Colour pictures are accepted
         for C = 1 if all their pixels are grey.
+      resize: whether to take pictures of any size and kind, crop and resize them as training does with the
+        user's own pictures (`images.to_shape`), and make transparent parts white.
 
     Returns:
       uint8 [H, W, C].
 
     Raises:
-      UserError: the file is damaged, is partly transparent, or has another size or kind of pixels.
+      UserError: the file is damaged; or, without `resize`, it is partly transparent, or has another size or
+        kind of pixels.
     """
     with _readable(path):
         if not os.path.isfile(path):
             raise ValueError('no regular file')
         with open(path, 'rb') as file:
+            if resize:
+                from drl_tf.data import images  # Imports TensorFlow, which checks of files must not load.
+
+                height, width, channels = image_shape
+                return images.to_shape(picture_files.read(file), (height, width, channels))
             return _pixels(ImageOps.exif_transpose(open_picture(file)), path, image_shape)
 
 
@@ -190,8 +208,8 @@ def _pixels(picture: Image.Image, path: str, image_shape: tuple[int, ...]) -> np
     height, width, channels = image_shape
     if picture.size != (width, height):
         raise UserError(
-            f'{path} is {picture.width} x {picture.height} pixels, not {width} x {height}: images are '
-            'not resized'
+            f'{path} is {picture.width} x {picture.height} pixels, not {width} x {height}: give images of '
+            'this size; --mode=score, ood and those that edit images resize pictures with --resize'
         )
     if picture.mode not in _MODES:
         raise UserError(f'{path} has pixels of mode {picture.mode}: save it as 8-bit grey or RGB')

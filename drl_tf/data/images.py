@@ -4,6 +4,7 @@ import functools
 import math
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -53,14 +54,38 @@ def crop_and_resize(pictures: Any, data: config.Data) -> tf.Tensor:
       uint8 [H, W, C] or [n, H, W, C], where (H, W, C) is the image shape of the dataset.
     """
     rule = dataset_table.find_spec(data.dataset).crop
-    height, width, channels = data.image_shape
+    height, width, _ = data.image_shape
     pictures = _crop(tf.convert_to_tensor(pictures), rule, height, width)
-    if pictures.shape[-3:] == [height, width, channels]:
-        return pictures
     sides = zip(pictures.shape[-3:-1], (height, width), strict=True)
     if any(side is not None and side < wanted for side, wanted in sides):
         _warn_of_enlarging(data)
-    method = 'area' if rule == 'pad' else 'bilinear'
+    return _resized(pictures, data.image_shape, 'area' if rule == 'pad' else 'bilinear')
+
+
+def to_shape(picture: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """Crops and resizes one picture as `crop_and_resize` does with the user's own pictures.
+
+    Args:
+      picture: uint8 [h, w, c]; c is 1 or 3.
+      image_shape: (H, W, C) of the result.
+
+    Returns:
+      uint8 [H, W, C]: the largest centred rectangle of the proportions H : W, resized with antialiasing.
+
+    Example:
+      >>> to_shape(np.full([40, 60, 3], 255, np.uint8), (16, 16, 1)).shape
+      (16, 16, 1)
+    """
+    height, width, _ = image_shape
+    cropped = _central_rectangle(tf.convert_to_tensor(picture), height, width)
+    return _resized(cropped, image_shape, 'bilinear').numpy()
+
+
+def _resized(pictures: tf.Tensor, image_shape: tuple[int, int, int], method: str) -> tf.Tensor:
+    """Returns pictures in the size and the channels of `image_shape`, uint8."""
+    height, width, channels = image_shape
+    if pictures.shape[-3:] == [height, width, channels]:
+        return pictures
     with tf.device('CPU'):  # A GPU may round the colours differently.
         images = tf.image.resize(tf.cast(pictures, tf.float32), [height, width], method, antialias=True)
         if images.shape[-1] == 3 and channels == 1:

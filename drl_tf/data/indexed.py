@@ -13,7 +13,7 @@ from drl_tf.base.errors import UserError, printable
 from drl_tf.config import config
 from drl_tf.core import noise
 from drl_tf.data import dataset_table, facts, images
-from drl_tf.data.opened import Opened, Pictures, warn_of_unlabelled
+from drl_tf.data.opened import Opened, Pictures, check_classes, warn_of_unlabelled, warn_of_untrained
 
 _HELD_OUT_EVERY = 20
 _THREADS = 4
@@ -67,8 +67,8 @@ class Split:
         return random_places(len(self) if limit is None else limit, len(self))
 
     def names(self, limit: int | None = None) -> list[str]:
-        """Returns the names of the images that `batches` yields, such as their paths."""
-        return [self.pictures.name(int(row)) for row in self.rows[self.places(limit)]]
+        """Returns the names of the images that `batches` yields, such as their paths, in printable form."""
+        return [printable(self.pictures.name(int(row))) for row in self.rows[self.places(limit)]]
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
         with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
@@ -149,9 +149,17 @@ def forget() -> None:
 def _splits(data: config.Data) -> dict[str, Split]:
     opened = facts.OPEN[dataset_table.find_spec(data.dataset).source](data)
     if data.num_classes:
-        _check_classes(data, opened)
+        check_classes(opened.num_classes, data.num_classes, opened.place)
         warn_of_unlabelled(opened.train.labels, opened.place, 'train')
         warn_of_unlabelled(opened.test.labels if opened.test else None, opened.place, 'test')
+    splits = _usable_splits(opened, data)
+    if data.num_classes:
+        warn_of_untrained(splits['train'].labels, opened)
+    return splits
+
+
+def _usable_splits(opened: Opened, data: config.Data) -> dict[str, Split]:
+    """Decodes all pictures, and holds out test images if the data have no test split."""
     total = opened.train.count + (opened.test.count if opened.test else 0)
     fits = images.fit_in_memory(total, data)
     train = _usable(opened.train, data, opened.place, fits)
@@ -161,15 +169,6 @@ def _splits(data: config.Data) -> dict[str, Split]:
         return {'train': train, 'test': train}
     held_out = _held_out(len(train), opened.every_20th)
     return {'train': _part(train, ~held_out), 'test': _part(train, held_out)}
-
-
-def _check_classes(data: config.Data, opened: Opened) -> None:
-    """Raises UserError if the data have another number of classes than the model."""
-    if opened.num_classes != data.num_classes:
-        raise UserError(
-            f'{opened.place} has {opened.num_classes} classes, and --num_classes={data.num_classes}: give '
-            'the data of the run, or train anew with --num_classes=-1'
-        )
 
 
 def _held_out(count: int, every_20th: bool) -> np.ndarray:

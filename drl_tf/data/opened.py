@@ -10,6 +10,7 @@ from drl_tf.base.errors import UserError, printable
 
 MOST_CLASSES = 100_000
 NO_CLASS = '-1'
+_MOST_NAMED = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +110,46 @@ def warn_of_unlabelled(labels: np.ndarray | None, place: str, split: str) -> Non
         logging.warning(
             '%s: %d of %d pictures of the %s split have no class (label -1)',
             printable(place), missing, len(labels), split,
+        )  # fmt: skip
+
+
+def check_classes(found: int, wanted: int, place: str) -> None:
+    """Checks that data have the classes of the model.
+
+    Args:
+      found: number of classes of the data.
+      wanted: number of classes of the model.
+      place: where the data are, for the message.
+
+    Raises:
+      UserError: the numbers differ.
+
+    Examples:
+      >>> check_classes(10, 10, '--dataset=npz:digits.npz')
+    """
+    if found != wanted:
+        raise UserError(
+            f'{place} has {found} classes, and --num_classes={wanted}: give the data of the run, or train '
+            'anew with --num_classes=-1'
+        )
+
+
+def warn_of_untrained(labels: np.ndarray, opened: Opened) -> None:
+    """Warns if some classes have no training picture, so that a model cannot learn them.
+
+    Args:
+      labels: class of each training picture, -1 for no class, int [N].
+      opened: the data, with the number and the names of their classes.
+    """
+    missing = sorted(set(range(opened.num_classes)).difference(labels.tolist()))
+    if missing:
+        names = [opened.class_names[number] if opened.class_names else number for number in missing]
+        listed = ', '.join(map(printable, names[:_MOST_NAMED]))
+        logging.warning(
+            '%s: %d of %d classes have no picture to train on, and the model does not learn them: %s%s. Add '
+            'pictures, or number the classes from 0 without gaps, and train anew',
+            printable(opened.place), len(missing), opened.num_classes, listed,
+            ', ..' if len(names) > _MOST_NAMED else '',
         )  # fmt: skip
 
 

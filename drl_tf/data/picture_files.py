@@ -2,7 +2,9 @@
 
 import functools
 import os
+import pathlib
 import re
+from collections.abc import Iterator
 from typing import IO, NoReturn
 
 import numpy as np
@@ -31,19 +33,42 @@ def find_pictures(directory: str) -> list[str]:
     A picture has a known extension, such as `.png`, or begins like a file of a known picture format. A
     warning says how many other files there are. The files `._x.jpg` of macOS are no pictures.
 
+    Links to directories are followed, and each directory is read once. Another warning says how many
+    directories below are left out: those whose names begin with a dot, and links to what is read anyway.
+
     Returns:
       Paths, sorted.
 
     Raises:
       UserError: a directory cannot be read.
     """
-    walk = os.walk(directory, onerror=_refuse_unreadable)
-    files = sorted(os.path.join(parent, name) for parent, _, names in walk for name in names)
+    files = sorted(_files(directory))
     found = [path for path in files if _looks_like_picture(path)]
     if len(found) < len(files):
         others = set(files).difference(found)
         _warn_of_others(directory, len(others), min(others))
     return found
+
+
+def _files(directory: str) -> Iterator[str]:
+    """Yields the paths of the files in a directory and below it; warns of directories that it leaves out."""
+    done = {str(path) for path in pathlib.Path(os.path.realpath(directory)).parents}
+    left_out: list[str] = []
+    tops = [os.fspath(directory)]
+    for top in tops:  # Links go to the end, so that a directory has its own path if that lies below too.
+        for parent, folders, names in os.walk(top, onerror=_refuse_unreadable):
+            place = os.path.realpath(parent)
+            if place in done:
+                left_out.append(parent)
+                folders.clear()
+                continue
+            done.add(place)
+            left_out += [os.path.join(parent, name) for name in folders if name.startswith('.')]
+            folders[:] = sorted(name for name in folders if not name.startswith('.'))
+            tops += [path for name in folders if os.path.islink(path := os.path.join(parent, name))]
+            yield from (os.path.join(parent, name) for name in names)
+    if left_out:
+        _warn_of_folders(directory, len(left_out), min(left_out))
 
 
 def _refuse_unreadable(error: OSError) -> NoReturn:
@@ -77,6 +102,14 @@ def _warn_of_others(directory: str, count: int, example: str) -> None:
         formats,
         printable(os.path.relpath(example, directory)),
     )
+
+
+@functools.cache
+def _warn_of_folders(directory: str, count: int, example: str) -> None:
+    logging.warning(
+        '%s: left out %d folders that are hidden or are read under another path, such as %s',
+        printable(directory), count, printable(os.path.relpath(example, directory)),
+    )  # fmt: skip
 
 
 def open_picture(file: IO[bytes]) -> Image.Image:

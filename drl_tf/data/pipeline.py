@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from drl_tf.base import pixels
-from drl_tf.base.errors import UserError
+from drl_tf.base.errors import UserError, printable
 from drl_tf.config import config
 from drl_tf.core import noise
 from drl_tf.core.guidance import network_labels
@@ -39,7 +39,7 @@ def prepare(data: config.Data) -> None:
         names = facts.OPEN[spec.source](data).class_names
         if data.num_classes and names:
             listed = ', '.join(f'{number} {name}' for number, name in enumerate(names[:_MOST_NAMES]))
-            print(f'classes: {listed}{", .." if len(names) > _MOST_NAMES else ""}', flush=True)
+            print(printable(f'classes: {listed}{", .." if len(names) > _MOST_NAMES else ""}'), flush=True)
 
 
 def training_images(

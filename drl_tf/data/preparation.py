@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from drl_tf.base.errors import UserError, one_line
+from drl_tf.base.files import held
 from drl_tf.config import config
 from drl_tf.data import dataset_table, facts, pipeline
 
@@ -35,23 +36,22 @@ def prepare(data: config.Data, directory: str) -> dict[str, str]:
       Lines to print, {label: text}, about the files.
 
     Raises:
-      UserError: the dataset or the disk cannot be used.
+      UserError: the dataset or the disk cannot be used, or another process writes this directory.
 
     Example:
       prepare(resolve(Data('npz:pictures.npz', num_classes=-1)), 'prepared')
     """
     data = _with_classes(data)
     counts = {split: pipeline.count_images(data, split) for split in ('train', 'test')}
-    aside = f'{directory.rstrip(os.sep)}.part'
-    with _fresh(aside):
-        try:
+    try:
+        with _aside(directory) as aside:
             os.rename(_store(data, aside), directory)
-        except UserError:
-            raise
-        except Exception as error:  # Disks and the library raise errors of many kinds.
-            raise UserError(
-                f'--output_dir={directory} could not be written ({one_line(error)}): fix that and run again'
-            ) from error
+    except UserError:
+        raise
+    except Exception as error:  # Disks and the library raise errors of many kinds.
+        raise UserError(
+            f'--output_dir={directory} could not be written ({one_line(error)}): fix that and run again'
+        ) from error
     classes = f', {data.num_classes} classes' if data.num_classes else ''
     height, width, channels = data.image_shape
     return {
@@ -70,13 +70,20 @@ def _with_classes(data: config.Data) -> config.Data:
 
 
 @contextlib.contextmanager
-def _fresh(directory: str) -> Iterator[None]:
-    """Context manager: removes a directory at the start, if a killed run has left it, and at the end."""
-    shutil.rmtree(directory, ignore_errors=True)
-    try:
-        yield
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+def _aside(directory: str) -> Iterator[str]:
+    """Context manager: locks `<directory>.part`, yields a new directory in it, and removes both at the end.
+
+    An earlier run that was killed may have left either.
+    """
+    part = f'{directory.rstrip(os.sep)}.part'
+    aside = os.path.join(part, 'files')
+    with held(part, '--output_dir'):
+        shutil.rmtree(aside, ignore_errors=True)
+        try:
+            yield aside
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _store(data: config.Data, directory: str) -> str:

@@ -23,6 +23,7 @@ from drl_tf.data import (
     tfds_features,
 )
 from drl_tf.data.dataset_spec import ByHand
+from drl_tf.data.opened import check_classes
 
 # Builders of this package, besides the stock builders; each takes config and data_dir.
 OWN_BUILDERS: dict[str, Any] = {'emoji': emoji.Emoji, 'lsun': lsun.Lsun}
@@ -48,14 +49,19 @@ def open_builder(data: config.Data) -> tfds.core.DatasetBuilder:
         of classes.
 
     Raises:
-      UserError: the dataset is damaged; or it is not on disk, and cannot be downloaded or prepared. Without a
-        connection to the server, this error comes within seconds.
+      UserError: the dataset is damaged; or it is not on disk, and cannot be downloaded or prepared; or its
+        number of classes differs from the option `num_classes`. Without a connection to the server, this
+        error comes within seconds.
     """
+    place = f'--dataset={data.dataset}'
     if dataset_table.find_spec(data.dataset).source == 'tfrecords':
+        place += f':{data.data_dir}'
         builder = tfds_features.prepared_builder(data.data_dir)
     else:
         builder = _prepared(data)
-    tfds_features.image_feature(builder, f'--dataset={data.dataset}')
+    tfds_features.image_feature(builder, place)
+    if data.num_classes and dataset_table.is_own(data.dataset):
+        check_classes(tfds_features.count_classes(builder), data.num_classes, place)
     for split in ('train', 'test'):
         _check_files(builder, split_name(builder, data, split))
     return builder
@@ -76,6 +82,7 @@ def _prepared(data: config.Data) -> tfds.core.DatasetBuilder:
         raise unreadable(os.fspath(builder.data_path), error) from error
     if not is_there:
         _prepare(builder, name, data)
+        return make_builder(name, data.data_dir)  # If another process has prepared it, `builder` is outdated.
     return builder
 
 

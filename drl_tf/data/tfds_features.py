@@ -34,8 +34,7 @@ def look(dataset: str, name: str, data_dir: str) -> tuple[tuple[int, int, int], 
     features = builder.info.features
     image = image_feature(builder, f'--dataset={dataset}')
     height, width, channels = (side or 0 for side in features[image].shape)
-    label = label_feature(builder)
-    return (height, width, 1 if channels == 1 else 3), features[label].num_classes if label else 0
+    return (height, width, 1 if channels == 1 else 3), count_classes(builder)
 
 
 def stock_builder(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
@@ -127,6 +126,16 @@ def label_feature(builder: tfds.core.DatasetBuilder) -> str | None:
     if named or len(found) != 1:
         return named
     return found[0]
+
+
+def count_classes(builder: tfds.core.DatasetBuilder) -> int:
+    """Returns the number of classes of the feature `label_feature`; 0 if there is none.
+
+    Args:
+      builder: builder of the dataset.
+    """
+    label = label_feature(builder)
+    return builder.info.features[label].num_classes if label else 0
 
 
 def _names(features: Any) -> list[str]:

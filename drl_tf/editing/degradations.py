@@ -22,6 +22,7 @@ _BLUR = re.compile(rf'blur:{_NUMBER}')
 _NOISE = re.compile(rf'noise(?::{_NUMBER})?')
 _ROUNDING = pixels.STEP / 12**0.5  # Standard deviation of the rounding to 8 bits, for images in [-1, 1].
 _LARGEST = 20.0
+_MOST_DEVIATIONS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,13 @@ class Degradation:
         if found := _POOLED.fullmatch(self.kind):
             return height // int(found[1]), width // int(found[1]), channels
         return (height, width, 1) if self.kind == 'grey' else image_shape
+
+    @property
+    def largest_value(self) -> float:
+        """Largest magnitude of degraded images in [-1, 1], with 8 deviations of the noise, which is known."""
+        assert self.noise_std is not None
+        kernel = np.array(self.kernel or 1.0)
+        return float(np.abs(kernel).sum() / kernel.sum()) + _MOST_DEVIATIONS * self.noise_std
 
     def operator(self, image_shape: tuple[int, int, int]) -> Operator:
         """Returns the linear operator that maps original images to degraded images without noise.

@@ -102,8 +102,9 @@ class Editing(Generating):
         """Restores degraded images: draws images whose degraded versions are the observations.
 
         Args:
-          observations: degraded images, uint8 or float, [n, h, w, c]: smaller images for 'super2' and
-            'super4', grey images for 'grey', and images of the model's shape for other degradations.
+          observations: degraded images, uint8, or floats in [-1, 1] up to noise, [n, h, w, c]: smaller
+            images for 'super2' and 'super4', grey images for 'grey', and images of the model's shape for
+            other degradations.
           degradation: 'super2' or 'super4' (images 2 or 4 times smaller), 'grey', 'blur:STD' (Gaussian blur,
             STD in pixels), 'blur:FILE.npy' (a kernel), 'noise:STD' (white noise, for images in [-1, 1]); or a
             parsed `Degradation`. `estimation.noise_std` estimates an unknown STD of noise.
@@ -135,6 +136,12 @@ class Editing(Generating):
             raise UserError('degradation=noise needs its deviation, such as noise:0.2: see noise_std')
         o = arguments.images('observations', observations, degradation.observed_shape(self.image_shape))
         std = degradation.noise_std
+        reach = np.abs(o).max()
+        if not self.config.planar and reach > degradation.largest_value:
+            raise UserError(
+                f'observations reach {reach:.4g}, too far for images in [-1, 1]: scale them (x / 127.5 - 1), '
+                'or give uint8'
+            )
         found = self._answers(o, None, degradation, std, seed, labels, guidance, plan)
         return pictures.kept(found)
 

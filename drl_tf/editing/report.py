@@ -13,6 +13,7 @@ from PIL import Image
 
 from drl_tf.base import pixels
 from drl_tf.base.files import digest, write_json, written_aside
+from drl_tf.config import chains
 from drl_tf.editing import agreement
 from drl_tf.runs import checkpoint, exported, pictures
 
@@ -227,8 +228,8 @@ def options_digest(config: Config, settings: Mapping[str, Any]) -> str:
     Results that were drawn with different options thus go to different files.
 
     Args:
-      config: the configuration to draw with. The digits depend on its precision, its Langevin steps, and its
-        sampling options except the batch size.
+      config: the configuration to draw with. The digits depend on its precision, its Langevin steps,
+        `proposal`, `final_denoise`, and its sampling options except the batch size.
       settings: other options on which the digits depend, {name: value}.
 
     Examples:
@@ -239,7 +240,8 @@ def options_digest(config: Config, settings: Mapping[str, Any]) -> str:
     sampling = dataclasses.asdict(config.sampling)
     del sampling['sample_batch_size']
     others = {'precision': config.training.precision, 'mcmc_steps': config.diffusion.mcmc_steps}
-    chosen = {**settings, **sampling, **others}
+    diffusion = dict(chains.changed(config.diffusion, 'proposal', 'final_denoise'))
+    chosen = {**settings, **sampling, **others, **diffusion}
     return digest(json.dumps(chosen, sort_keys=True))
 
 

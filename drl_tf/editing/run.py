@@ -31,6 +31,7 @@ class EditRequest:
     Attributes:
       input: where the images come from: 'test' (the test split), or the path of a picture, of a directory of
         pictures, or of a .npz or .npy file.
+      resize: whether to crop and resize the pictures of `input`; without it, they must have the model's size.
       degraded: whether the images of `input` are degraded already.
       num_inputs: number of images.
       num_results: number of results for each image.
@@ -54,6 +55,7 @@ class EditRequest:
     """
 
     input: str = inputs.TEST
+    resize: bool = False
     degraded: bool = False
     num_inputs: int = 8
     num_results: int = 4
@@ -109,7 +111,7 @@ def inpaint(config: Config, workdir: str, request: EditRequest) -> dict[str, str
         allow the method ('posterior' needs --energy=preconditioned).
     """
     model, step = _load(config, workdir, request)
-    images = inputs.load(config, request.input, request.num_inputs, config.image_shape)
+    images = inputs.load(config, request.input, request.num_inputs, config.image_shape, request.resize)
     missing = masks.missing(request.mask, len(images), *config.image_shape[:2], config.training.seed)
     plan = request.plan(config)
     results = _several(
@@ -149,7 +151,7 @@ def restore(config: Config, workdir: str, request: EditRequest) -> dict[str, str
     model, step = _load(config, workdir, request)
     degradation = degradations.parse(request.degradation, config.image_shape)
     given = degradation.observed_shape(config.image_shape) if request.degraded else config.image_shape
-    images = inputs.load(config, request.input, request.num_inputs, given)
+    images = inputs.load(config, request.input, request.num_inputs, given, request.resize)
     x = pixels.from_levels(images.astype(np.float32))
     truth = None if request.degraded else images
     observations = x if truth is None else _degraded(config, degradation, x)
@@ -190,7 +192,7 @@ def edit(config: Config, workdir: str, request: EditRequest) -> dict[str, str]:
       UserError: the images are wrong, or there is no undamaged checkpoint.
     """
     model, step = _load(config, workdir, request)
-    images = inputs.load(config, request.input, request.num_inputs, config.image_shape)
+    images = inputs.load(config, request.input, request.num_inputs, config.image_shape, request.resize)
     results = _several(
         request,
         lambda labels: model.edit(

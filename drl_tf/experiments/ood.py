@@ -14,12 +14,13 @@ import numpy as np
 from drl_tf.base.files import digest, write_json
 from drl_tf.core.weights import Weights
 from drl_tf.data import pipeline
+from drl_tf.editing import report
 from drl_tf.evaluation import baselines, evaluator
 from drl_tf.evaluation.detectors import detectors
 from drl_tf.evaluation.metrics.detection import detection
 from drl_tf.experiments import ood_report, other_sets, set_names
 from drl_tf.experiments.scored_images import TYPICAL_IMAGES, load, scored
-from drl_tf.runs import pictures
+from drl_tf.runs import pictures, samples
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
@@ -38,11 +39,13 @@ class Plan:
       background: directory or name of a second model. One of the scores is the log density of the first model
         minus that of the second. '': none.
       output_dir: directory for the files; '': `<workdir>/ood`.
+      resize: whether to crop and resize the pictures of 'folder:DIR'.
     """
 
     sets: tuple[str, ...]
     background: str = ''
     output_dir: str = ''
+    resize: bool = False
 
 
 def ood(
@@ -78,33 +81,35 @@ def ood(
     """
     limit = config.evaluation.num_real or None
     images = {'real': pipeline.load_images(config.data, 'test', limit)}
-    images |= other_sets.load(plan.sets, config, images['real'], limit)
+    images |= other_sets.load(plan.sets, config, images['real'], limit, plan.resize)
     train = pipeline.load_images(config.data, 'train', min(_FEATURES, limit or _FEATURES))
     typical = pipeline.load_images(config.data, 'train', min(TYPICAL_IMAGES, limit or TYPICAL_IMAGES))
     extractor = evaluator.load_extractor(config)  # First, because the download may fail.
-    found, step = _of_model(config, workdir, plan, weights, step, images, typical)
+    found, source = _of_model(config, workdir, plan, weights, step, images, typical)
     for name, score in _of_baselines(extractor, train, typical).items():
         for kind, mine in images.items():
             found[kind][name] = score(mine)
     _add_ratio_to_png(found, images)
     result = {
-        'step': step,
-        'weights': weights,
+        **source,
         'seed': config.training.seed,
         'background': plan.background,
         'extractor': extractor.name,
         'num_training_images': len(train),
         'sets': _compare(found, config.training.seed),
     }
-    stem = os.path.join(plan.output_dir or os.path.join(workdir, 'ood'), _name(result, config))
+    of_model = report.of_model(workdir, plan.output_dir, result['step'])
+    name = _name(result, config, of_model)
+    stem = os.path.join(plan.output_dir or os.path.join(workdir, 'ood'), name)
     write_json(f'{stem}.json', result)
     return {**ood_report.figures(result), **ood_report.write(stem, result)}
 
 
 def _of_model(config, workdir, plan, weights, step, images, train):
-    """Returns the scores of the model, {set: {score: float64 [n]}}, and the step of its checkpoint.
+    """Returns the scores of the model, {set: {score: float64 [n]}}, and its source, {name: JSON value}.
 
-    With a background model, the ratio to it is one of the scores.
+    The source tells the step of the checkpoint, and which weights it has. With a background model, the ratio
+    to it is one of the scores.
     """
     scoring, step = load(config, workdir, weights, step)
     typical = scored(scoring, train, 'train').scoring_energy.mean()
@@ -118,7 +123,8 @@ def _of_model(config, workdir, plan, weights, step, images, train):
         for kind, mine in images.items():
             other = scored(background, mine, f'{kind}, background')
             found[kind]['ratio_to_background'] = found[kind]['scoring_level'] + other.scoring_energy
-    return found, step
+    sha256 = samples.fingerprint(scoring.model, weights)
+    return found, {'step': step, 'weights': weights, 'weights_sha256': sha256}
 
 
 def _of_baselines(
@@ -156,12 +162,13 @@ def _compare(found: Mapping[str, Mapping[str, np.ndarray]], seed: int) -> dict[s
     return result
 
 
-def _name(result: Mapping[str, Any], config: Config) -> str:
-    """Returns a file name with the step of the checkpoint and a hash of the options that decide the table."""
+def _name(result: Mapping[str, Any], config: Config, of_model: Mapping[str, str]) -> str:
+    """Returns a file name with the step of the checkpoint and a hash of what decides the table."""
     decides: Sequence[Any] = [
         sorted(result['sets']),
         *(result[name] for name in ('seed', 'background', 'extractor')),
         config.evaluation.num_real,
         config.sampling.sampling_levels,
+        *of_model.values(),
     ]
     return f'{result["step"]:08d}-{result["weights"]}-{digest(json.dumps(decides))}'

@@ -103,7 +103,8 @@ def _draw(path: str, result: Mapping[str, Any]) -> None:
     for row, column in np.ndindex(values.shape):
         ink = 'white' if abs(values[row, column] - 0.5) > 0.4 else 'black'
         axes.text(column, row, f'{values[row, column]:.3f}', ha='center', va='center', fontsize=8, color=ink)
-    axes.set_xticks(range(len(sets)), [kind.rsplit('/', 1)[-1] for kind in sets], rotation=30, ha='right')
+    places = [kind.rsplit('/', 1)[-1] for kind in sets]
+    axes.set_xticks(range(len(sets)), places, rotation=30, ha='right', parse_math=False)
     axes.set_yticks(range(len(names)), [TITLES[name] for name in names])
     axes.set_title('AUROC against the test split', fontsize=10)
     charts.save(path, figure)

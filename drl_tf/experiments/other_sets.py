@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from drl_tf.core import noise
-from drl_tf.data import letters, pipeline
+from drl_tf.data import image_files, letters, pipeline
+from drl_tf.data.indexed import random_places
 from drl_tf.experiments import ranking, set_names
 from drl_tf.runs import samples
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def load(
-    names: Sequence[str], config: Config, images: np.ndarray, limit: int | None
+    names: Sequence[str], config: Config, images: np.ndarray, limit: int | None, resize: bool = False
 ) -> dict[str, np.ndarray]:
     """Loads or makes sets of images in the shape of the model's images.
 
@@ -35,7 +37,8 @@ def load(
       names: names of the sets.
       config: the configuration of the model.
       images: images of the test split, uint8 [n, H, W, C].
-      limit: largest number of images from a dataset or a directory; None: all.
+      limit: largest number of images from a dataset or a directory, of a directory random ones; None: all.
+      resize: whether to crop and resize the pictures of a directory to the model's images.
 
     Returns:
       {name: images, uint8 [m, H, W, C]}; m = n unless the images come from a dataset or a directory.
@@ -48,8 +51,7 @@ def load(
     found = {}
     for name in names:
         if name.startswith(set_names.FOLDER):
-            path = name.removeprefix(set_names.FOLDER)
-            found[name] = samples.first_images(path, config.image_shape, limit or samples.count(path))
+            found[name] = _some(name.removeprefix(set_names.FOLDER), config, limit, resize)
         elif name in set_names.MADE:
             found[name] = _made(name, images, seed)
         elif name in set_names.ALTERED:
@@ -57,6 +59,20 @@ def load(
         else:
             found[name] = pipeline.load_images(set_names.data_of(name, config), 'test', limit)
     return found
+
+
+def _some(path: str, config: Config, limit: int | None, resize: bool) -> np.ndarray:
+    """Reads `limit` random images of a directory, always the same ones, in order; None: all of them."""
+    total = samples.count(path)
+    places = random_places(limit or total, total)
+    read = functools.partial(image_files.read, resize=True) if resize else samples.read
+    kept = []
+    first = 0
+    for batch in read(path, config.image_shape):
+        start, end = np.searchsorted(places, [first, first + len(batch)])
+        kept.append(batch[places[start:end] - first])
+        first += len(batch)
+    return np.concatenate(kept)
 
 
 def _made(name: str, images: np.ndarray, seed: int) -> np.ndarray:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from drl_tf.base.files import digest, write_json, written_aside
+from drl_tf.config import config as configuration
 from drl_tf.core.weights import Weights
 from drl_tf.data import dataset_table, facts, indexed, pipeline
-from drl_tf.editing import inputs
+from drl_tf.editing import inputs, report
 from drl_tf.experiments import score_pictures
 from drl_tf.experiments.scored_images import TYPICAL_IMAGES, load, scored
+from drl_tf.runs import samples
 from drl_tf.runs.scores import Scores
 
 if TYPE_CHECKING:
@@ -32,11 +36,13 @@ class Plan:
       images: 'test' (the test split), or the path of a picture, a directory of pictures, or an array file.
       output_dir: directory for the results; '': `<workdir>/scores`.
       save_images: whether to write a PNG file for each image, a map of its unlikely pixels.
+      resize: whether to crop and resize pictures; without it, they must have the size of the model's images.
     """
 
     images: str = inputs.TEST
     output_dir: str = ''
     save_images: bool = False
+    resize: bool = False
 
 
 def score(
@@ -67,7 +73,7 @@ def score(
     """
     limit = config.evaluation.num_real or None
     count = limit if plan.images == inputs.TEST else None
-    images = inputs.load(config, plan.images, count, config.image_shape)
+    images = inputs.load(config, plan.images, count, config.image_shape, plan.resize)
     names = _names(config, plan.images, len(images))
     train = pipeline.load_images(config.data, 'train', min(TYPICAL_IMAGES, limit or TYPICAL_IMAGES))
     test = None if plan.images == inputs.TEST else pipeline.load_images(config.data, 'test', limit)
@@ -77,13 +83,13 @@ def score(
     sets = {'training images': typical}
     if test is not None:
         sets = {'test split': scored(scoring, test, 'test split').scoring_energy}
-    directory = os.path.join(
-        plan.output_dir or os.path.join(workdir, 'scores'), f'{step:08d}-{weights}-{_name(plan.images)}'
-    )
+    name = f'{step:08d}-{weights}-{_name(plan.images)}{_of_options(config, workdir, plan, step)}'
+    directory = os.path.join(plan.output_dir or os.path.join(workdir, 'scores'), name)
     table.write(os.path.join(directory, 'scores.csv'))
     sets = {'images': table.scores.scoring_energy, **sets}
     _draw(scoring, directory, images, table, sets, plan.save_images)
-    return _summarise(directory, table, plan, weights, step)
+    source = {'step': step, 'weights': weights, 'weights_sha256': samples.fingerprint(scoring.model, weights)}
+    return _summarise(directory, table, plan, source)
 
 
 def _names(config: Config, source: str, count: int) -> list[str]:
@@ -99,6 +105,20 @@ def _name(path: str) -> str:
     if path == inputs.TEST:
         return inputs.TEST
     return f'{os.path.basename(os.path.abspath(path))}-{digest(os.path.abspath(path))}'
+
+
+def _of_options(config: Config, workdir: str, plan: Plan, step: int) -> str:
+    """Returns the end of a name for results: a hash of the model and of the options; '' if all is usual.
+
+    Results of another model in one directory, or with other options, thus do not overwrite each other.
+    """
+    usual = configuration.Config()
+    decides: dict[str, Any] = report.of_model(workdir, plan.output_dir, step)
+    if config.evaluation.num_real != usual.evaluation.num_real:
+        decides |= {'num_real': config.evaluation.num_real}
+    if config.sampling.sampling_levels != usual.sampling.sampling_levels:
+        decides |= {'sampling_levels': config.sampling.sampling_levels}
+    return f'-{digest(json.dumps(decides))}' if decides else ''
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -181,13 +201,15 @@ def _draw(
         score_pictures.save_maps(os.path.join(directory, 'maps'), table.scores.total_map)
 
 
-def _summarise(directory: str, table: _Table, plan: Plan, weights: Weights, step: int) -> dict[str, str]:
-    """Writes `summary.json`, which says how the table was made; returns {label: text} to print."""
+def _summarise(directory: str, table: _Table, plan: Plan, source: Mapping[str, Any]) -> dict[str, str]:
+    """Writes `summary.json`, which says how the table was made; returns {label: text} to print.
+
+    `source` tells which weights made it, {name: JSON value}.
+    """
     far = int((table.typicality > FAR).sum())
     worst = [table.names[index] for index in table.order[::-1][:5]]
     result = {
-        'step': step,
-        'weights': weights,
+        **source,
         'images': plan.images,
         'num_images': len(table.names),
         'levels': table.scores.levels.tolist(),

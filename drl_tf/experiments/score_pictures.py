@@ -87,7 +87,7 @@ def panel(path: str, images: np.ndarray, scores: Scores, names: Sequence[str]) -
     for row, name in enumerate(names):
         picture = images[row, ..., 0] if images.shape[-1] == 1 else images[row]
         axes[row, 0].imshow(picture, cmap='gray', vmin=0, vmax=255)
-        axes[row, 0].set_ylabel(os.path.basename(name)[-18:], fontsize=7)
+        axes[row, 0].set_ylabel(os.path.basename(name)[-18:], fontsize=7, parse_math=False)
         for column in range(maps.shape[1]):
             drawn = axes[row, column + 1].imshow(maps[row, column], cmap=_COLOURS, vmin=0, vmax=brightest)
     for axis in axes.flat:

@@ -59,8 +59,7 @@ class Scored:
     Attributes:
       request: what was drawn, a `SampleRequest`. Its attribute `step` is the step of the checkpoint.
       directory: directory of the samples.
-      gradients: number of gradients of the energy per sample. It leaves out guidance, which doubles the
-        number, and the pilot run, which finds step sizes.
+      gradients: number of gradients of energies per sample, as `flops.gradients` counts them.
       scores: the scores, such as the Fréchet distance, {name: value}; None on workers other than the first.
     """
 

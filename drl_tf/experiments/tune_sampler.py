@@ -198,7 +198,8 @@ class _Search:
         measured = {name: best[name] for name in scores if name in best}
         compared = {f'own_{name}': own[name] for name in scores if name in own}
         drawn = {'step': request.step, 'weights': request.weights, 'num_samples': request.count}
-        path = tuned.save(workdir, tuned.with_tuples(best['options']), {**measured, **compared, **drawn})
+        options = tuned.with_tuples(best['options'])
+        path = tuned.save(workdir, options, {**measured, **compared, **drawn}, self.source['source'])
         return {
             'settings': table,
             'Pareto front': plot,

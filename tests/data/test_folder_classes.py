@@ -1,6 +1,7 @@
 """Classes, splits, rectangles and mirroring of the user's picture files."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -97,11 +98,74 @@ def test_folders_of_splits(tmp_path, caplog, held_out):
     assert data.num_classes == 3
     assert both(data) == [(0, 0), (1, 2)] and both(data, 'test') == [(2, 1)]
     assert f'left out 1 pictures outside of train and {held_out}' in caplog.text
+    assert '1 of 3 classes have no picture to train on, and the model does not learn them: b.' in caplog.text
+
+
+def test_classes_without_a_training_picture_are_named(tmp_path, caplog):
+    """The only picture of a class is held out; the numbers of classes have gaps."""
+    save(tmp_path / 'pictures', *(f'a/{index:02}.png' for index in range(19)), 'b/19.png')
+    data = of(tmp_path / 'pictures')
+    assert set(pipeline.load_labels(data, 'train')) == {0}
+    assert '1 of 2 classes have no picture to train on, and the model does not learn them: b.' in caplog.text
+    np.savez(tmp_path / 'a.npz', images=np.zeros([48, 8, 8], np.uint8), labels=1 + 2 * (np.arange(48) % 12))
+    caplog.clear()
+    numbered = dataset_table.resolve(config.Data(f'npz:{tmp_path}/a.npz', num_classes=-1))
+    assert numbered.num_classes == len(set(pipeline.load_labels(numbered, 'train'))) * 2 == 24
+    assert '12 of 24 classes have no picture to train on' in caplog.text
+    assert 'does not learn them: 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, ... Add' in caplog.text
+    save(tmp_path / 'whole', *(f'{name}/{index:02}.png' for name in 'ab' for index in range(2)))
+    caplog.clear()
+    pipeline.count_images(of(tmp_path / 'whole'), 'train')
+    pipeline.count_images(of(tmp_path / 'pictures', num_classes=0), 'train')
+    assert 'no picture to train on' not in caplog.text
+
+
+def test_names_that_are_not_utf8_can_be_printed_and_written(tmp_path, capsys):
+    save(tmp_path, os.fsdecode(b'caf\xe9/a.png'), 'tea/b.png')
+    data = of(tmp_path)
+    pipeline.prepare(data)
+    assert r'classes: 0 caf\udce9, 1 tea' in capsys.readouterr().out
+    assert indexed.load(data, 'train').names() == [rf'{tmp_path}/caf\udce9/a.png']
 
 
 def test_a_folder_train_alone_is_a_class(tmp_path):
     save(tmp_path, 'train/a.png', 'plane/b.png')
     assert of(tmp_path).num_classes == 2
+
+
+def test_hidden_folders_are_no_classes(tmp_path, caplog):
+    """Those that programs leave behind are left out and counted."""
+    save(tmp_path, 'cat/1.png', 'dog/2.png', '.ipynb_checkpoints/1-checkpoint.png', 'dog/.thumbs/2.png')
+    data = of(tmp_path)
+    assert data.num_classes == 2 and both(data) + both(data, 'test') == [(0, 0), (1, 1)]
+    assert f'{tmp_path}: left out 2 folders that are hidden' in caplog.text
+    assert 'such as .ipynb_checkpoints' in caplog.text
+
+
+def test_folders_that_are_links_are_classes(tmp_path, caplog):
+    save(tmp_path, 'disk/cats/deep/1.png', 'pictures/dogs/2.png')
+    (tmp_path / 'pictures' / 'cats').symlink_to(tmp_path / 'disk' / 'cats')
+    data = of(tmp_path / 'pictures')
+    assert data.num_classes == 2 and both(data) + both(data, 'test') == [(0, 0), (1, 1)]
+    assert 'left out' not in caplog.text
+
+
+def test_folders_of_splits_may_be_links(tmp_path):
+    save(tmp_path, 'disk/held/b/1.png', 'pictures/train/a/2.png', 'pictures/train/b/3.png')
+    (tmp_path / 'pictures' / 'test').symlink_to(tmp_path / 'disk' / 'held')
+    data = of(tmp_path / 'pictures')
+    assert both(data) == [(1, 0), (2, 1)] and both(data, 'test') == [(0, 1)]
+
+
+def test_links_in_a_circle_end_and_no_folder_is_read_twice(tmp_path, caplog):
+    """A folder that a link leads to once more keeps its own name."""
+    save(tmp_path, 'other/1.png', 'pictures/cats/2.png', 'pictures/dogs/3.png')
+    (tmp_path / 'pictures' / 'cats' / 'up').symlink_to(tmp_path / 'pictures')
+    (tmp_path / 'pictures' / 'cats' / 'higher').symlink_to(tmp_path)
+    (tmp_path / 'pictures' / 'again').symlink_to(tmp_path / 'pictures' / 'dogs')
+    data = of(tmp_path / 'pictures')
+    assert data.num_classes == 2 and both(data) + both(data, 'test') == [(1, 0), (2, 1)]
+    assert 'left out 3 folders that are hidden or are read under another path, such as again' in caplog.text
 
 
 def table(path, rows, names=('file_name', 'label')):

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 import requests
+from helpers import own_data
 
 from drl_tf.base.errors import UserError
 from drl_tf.config import config
-from drl_tf.data import dataset_table, emoji, images, pipeline, tfds_datasets, tfds_reading
+from drl_tf.data import dataset_table, downloads, emoji, images, pipeline, tfds_datasets, tfds_reading
 
 
 def smooth_pictures(height, width):
@@ -117,6 +118,31 @@ def test_a_failing_preparation_is_said_in_one_line(tmp_path, monkeypatch):
     ) as error:
         tfds_datasets.open_builder(data_of('emoji', tmp_path))
     assert '\n' not in str(error.value)
+
+
+def test_what_another_process_prepares_meanwhile_is_read(tmp_path, prepare, monkeypatch):
+    """Its files appear after the builder has looked for them."""
+    pictures = np.random.default_rng(0).integers(0, 256, [6, 32, 32, 3], np.uint8)
+    monkeypatch.setattr(
+        downloads, 'gather', lambda *arguments: prepare('cifar10', train=pictures, test=pictures) and {}
+    )
+    assert len(pipeline.load_images(data_of('cifar10', tmp_path), 'train')) == 6
+
+
+def test_other_classes_than_those_of_the_files_are_refused(tmp_path):
+    """The options give all that is needed, so that the data are opened only to read the pictures."""
+    directory = own_data.store(tmp_path, 'of_a_colleague')
+
+    def count(dataset, place, classes):
+        data = config.Data(dataset, place, image_size=8, image_channels=3, num_classes=classes)
+        return pipeline.count_images(data, 'train')
+
+    for dataset, place in ((f'tfrecords:{directory}', ''), ('tfds:of_a_colleague', str(tmp_path))):
+        for classes in (1, 5):
+            with pytest.raises(UserError) as error:
+                count(dataset, place, classes)
+            assert f'--dataset={dataset} has 2 classes, and --num_classes={classes}' in str(error.value)
+        assert count(dataset, place, 0) == count(dataset, place, 2) == own_data.COUNT - 1
 
 
 @pytest.fixture

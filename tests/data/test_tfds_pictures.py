@@ -153,6 +153,26 @@ def test_what_is_prepared_from_them_has_the_sound_ones(hurt, tmp_path):
     assert sorted(numbers(pipeline.load_images(prepared, 'train'))) == sorted(left)
 
 
+def test_one_process_at_a_time_prepares_a_directory(tmp_path, monkeypatch):
+    """A second one is refused while the first one reads, and nothing is left beside the result."""
+    data, target = of(f'tfrecords:{own_data.store(tmp_path)}'), str(tmp_path / 'prepared')
+    read, tried = pipeline.image_batches, []
+
+    def disturbed(*arguments):
+        if not tried:
+            tried.append(True)
+            with pytest.raises(UserError, match=r'prepared\.part is in use by another run.*--output_dir'):
+                preparation.prepare(data, target)
+        yield from read(*arguments)
+
+    (tmp_path / 'prepared.part' / 'files').mkdir(parents=True)  # As a killed run leaves it.
+    (tmp_path / 'prepared.part' / 'files' / 'half').touch()
+    monkeypatch.setattr(pipeline, 'image_batches', disturbed)
+    preparation.prepare(data, target)
+    assert tried and pipeline.count_images(of(f'tfrecords:{target}'), 'train') == own_data.COUNT - 1
+    assert [path.name for path in tmp_path.glob('prepared*')] == ['prepared']
+
+
 def test_pictures_without_a_class_are_said_and_trained_on_as_such(tmp_path, caplog):
     """The label -1 becomes the label 0 of the networks; if there is no other, that is refused."""
     caplog.set_level(logging.WARNING)

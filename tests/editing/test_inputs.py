@@ -1,18 +1,21 @@
 """Masks, degradations and images of the user: what they mean, and one line for each wrong one."""
 
 import json
+import os
 import types
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers import small_models
 from helpers.tiny import TINY, call, refused
 from PIL import Image
 
 from drl_tf.base import pixels
 from drl_tf.base.errors import UserError
 from drl_tf.config import config as configuration
+from drl_tf.data import folder, images
 from drl_tf.editing import degradations, estimation, inputs, masks, report
 from drl_tf.evaluation import evaluator
 
@@ -46,7 +49,16 @@ def test_kernels_and_shapes(tmp_path):
     assert degradations.parse('grey', (8, 8, 3)).observed_shape((8, 8, 3)) == (8, 8, 1)
     assert degradations.parse('super4', (8, 8, 3)).observed_shape((8, 8, 3)) == (2, 2, 3)
     assert degradations.parse('noise', (8, 8, 1)).noise_std is None
+    assert degradations.parse('noise:0.5', (8, 8, 1)).largest_value == pytest.approx(5, abs=1e-3)
+    np.save(tmp_path / 'kernel.npy', np.array([[-1.0, 3.0]]))  # Sharpens.
+    assert degradations.parse(f'blur:{tmp_path}/kernel.npy', (8, 8, 1)).largest_value > 2
     assert degradations.parse('noise:0.25', (8, 8, 1)).noise_std == pytest.approx(0.25, abs=1e-4)
+
+
+def test_results_of_other_samplers_have_other_names():
+    base = small_models.PRECONDITIONED.replace(mcmc_steps=(2,))
+    others = [base, base.replace(proposal='x_next'), base.replace(final_denoise=True)]
+    assert len({report.options_digest(config, {}) for config in others}) == 3
 
 
 def test_scores_of_draws_from_the_right_distribution():
@@ -197,3 +209,38 @@ def test_the_best_result_is_the_nearest_on_the_unknown_pixels():
     assert found['psnr_best'] == pytest.approx(20 * np.log10(255 / 10))
     assert report.scores(truth, results)['psnr_best'] == pytest.approx(10 * np.log10(255**2 / 50))
     assert found['inside_expected'] == 3 / 4
+
+
+def test_names_that_are_not_utf8_can_be_written(tmp_path):
+    picture = tmp_path / os.fsdecode(b'caf\xe9.png')
+    Image.new('L', (8, 8)).save(picture)
+    assert inputs.names(str(tmp_path), 1) == inputs.names(str(picture), 1) == [r'caf\udce9.png']
+
+
+def test_pictures_are_resized_as_in_training(tmp_path):
+    """A picture of any size and kind gives, with --resize, the image that training on its folder takes."""
+    rng = np.random.default_rng(0)
+    for name, shape in {'a.png': [40, 60, 3], 'b.png': [16, 16, 3], 'c.png': [30, 12, 4]}.items():
+        Image.fromarray(rng.integers(0, 256, shape, np.uint8)).save(tmp_path / name)
+    config = configuration.Config()
+    data = configuration.Data(dataset='folder', data_dir=str(tmp_path), image_size=16, image_channels=1)
+    opened = folder.open_data(data).train
+    trained = [images.crop_and_resize(opened.read(row), data) for row in range(opened.count)]
+    np.testing.assert_array_equal(inputs.load(config, str(tmp_path), None, (16, 16, 1), True), trained)
+    with pytest.raises(UserError, match=r'60 x 40 pixels, not 16 x 16: .*--resize'):
+        inputs.load(config, f'{tmp_path}/a.png', 1, (16, 16, 1))
+
+
+def test_only_the_images_that_are_wanted_are_read(tmp_path):
+    for name in 'ab':
+        Image.fromarray(np.zeros([8, 8], np.uint8)).save(tmp_path / f'{name}.png')
+    (tmp_path / 'c.png').write_bytes(b'no picture')
+    config = configuration.Config()
+    assert inputs.load(config, str(tmp_path), 2, (8, 8, 1)).shape == (2, 8, 8, 1)
+    with pytest.raises(UserError, match=r'c\.png'):
+        inputs.load(config, str(tmp_path), 3, (8, 8, 1))
+
+
+def test_only_pictures_are_resized():
+    with pytest.raises(UserError, match='--input=test is none'):
+        inputs.check('test', resize=True)

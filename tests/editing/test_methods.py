@@ -69,6 +69,13 @@ def test_noise_between_two_images_is_standard_normal():
     assert np.mean(z[1] * z[0]) == pytest.approx(np.cos(0.15 * np.pi), abs=0.04)
 
 
+@pytest.mark.parametrize('index', [int, tf.constant])
+def test_noise_between_an_image_and_itself_is_that_of_the_image(index):
+    between = noise.between(index(5), index(5), tf.constant([0.0, 0.5, 1.0]))
+    expected = noise.normal([0, 1], [1, 64, 64, 1], 5).numpy().repeat(3, axis=0)
+    np.testing.assert_array_equal(noise.normal([0, 1], [3, 64, 64, 1], between), expected)
+
+
 def test_results_depend_on_their_own_image_and_index_alone():
     model = editing('preconditioned')
     x = images(3)
@@ -116,6 +123,10 @@ def test_a_small_strength_keeps_an_image_and_a_large_one_does_not():
         ('t6', lambda model: model.inpaint(images(), np.zeros([5, 5, 1])), 'missing of shape (5, 5, 1)'),
         ('preconditioned', lambda model: model.restore(images(), 'super2'), 'must be [n, 4, 4, 1]'),
         ('preconditioned', lambda model: model.restore(images(), 'noise'), 'needs its deviation'),
+        ('preconditioned', lambda model: model.restore(images().astype(np.float32), 'blur:1'),
+            'observations reach 249, too far for images in [-1, 1]'),
+        ('preconditioned', lambda model: model.restore(np.full([1, 4, 4, 1], 1.03), 'super2'), 'reach 1.03'),
+        ('preconditioned', lambda model: model.restore(np.full([1, 8, 8, 1], 2.0), 'noise:0.1'), 'reach 2'),
         ('preconditioned', lambda model: model.edit(images(), strength=0.0), 'strength=0.0'),
         ('preconditioned', lambda model: model.interpolate(num_frames=1), 'num_frames=1 must be'),
         ('preconditioned', lambda model: model.inpaint(images(), HOLE, labels=3), 'must be from -1 to 2'),

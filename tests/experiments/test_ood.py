@@ -3,9 +3,11 @@
 import csv
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
+from helpers import golden
 from helpers.tiny import call
 from PIL import Image
 
@@ -80,6 +82,23 @@ def test_counts_and_files(table):
     low, high = first['auroc_interval']
     assert lines[2].startswith(f'| log p, level 0 | {first["auroc"]:.3f} [{low:.3f}, {high:.3f}]')
     assert path.with_suffix('.png').stat().st_size > 10_000
+
+
+def test_two_models_write_to_one_directory(capsys, tmp_path, monkeypatch):
+    """Neither table replaces the other. The name of a set may hold dollars."""
+    monkeypatch.setattr(detection, 'RESAMPLES', 5)
+    pictures = tmp_path / 'cost_$5_vs_$6'
+    pictures.mkdir()
+    for name in 'ab':
+        Image.fromarray(np.zeros([8, 8], np.uint8)).save(pictures / f'{name}.png')
+    for recipe in ('t6', 'cdrl'):
+        unneeded = shutil.ignore_patterns('saved_model')
+        workdir = shutil.copytree(golden.DIRECTORY / recipe, tmp_path / recipe, ignore=unneeded)
+        given = [f'--workdir={workdir}', f'--ood=folder:{pictures}', f'--output_dir={tmp_path}/out']
+        code, _, err = call(capsys, '--mode=ood', *given, '--num_real=20')
+        assert code == 0, err
+    results = [json.loads(path.read_text()) for path in (tmp_path / 'out').glob('*.json')]
+    assert len({result['weights_sha256'] for result in results}) == len(results) == 2
 
 
 def test_typical_images_are_random_ones_of_data_in_the_order_of_their_classes(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from PIL import Image
 from drl_tf.base.errors import UserError
 from drl_tf.config.config import Config
 from drl_tf.data import letters
+from drl_tf.data.indexed import random_places
 from drl_tf.experiments import other_sets, set_names
 
 CONFIG = Config().replace(dataset='digits', image_size=16, image_channels=1)
@@ -59,12 +60,30 @@ def test_letters_are_distinct_and_from_many_fonts():
     np.testing.assert_array_equal(letters.draw([3, 16, 16, 3])[..., 2], drawn[:3, ..., 0])
 
 
+def test_some_images_of_an_array_are_random_ones(tmp_path):
+    """They are in batches of 256, and may be in the order of their classes."""
+    ordered = np.broadcast_to(np.arange(1000)[:, None, None, None] // 4, [1000, 16, 16, 1]).astype(np.uint8)
+    np.savez(tmp_path / 'ordered.npz', images=ordered)
+    name = f'folder:{tmp_path}/ordered.npz'
+    found = other_sets.load((name,), CONFIG, IMAGES, 40)[name]
+    np.testing.assert_array_equal(found, ordered[random_places(40, 1000)])
+    assert found.min() < 30 and found.max() > 220
+
+
+def test_pictures_of_a_folder_are_resized(tmp_path):
+    Image.fromarray(np.full([40, 30, 3], 7, np.uint8)).save(tmp_path / 'large.png')
+    name = f'folder:{tmp_path}'
+    found = other_sets.load((name,), CONFIG, IMAGES, None, resize=True)[name]
+    np.testing.assert_array_equal(found, np.full([1, 16, 16, 1], 7))
+
+
 def test_folders_and_datasets(tmp_path):
     for index in range(3):
         Image.fromarray(IMAGES[index, ..., 0]).save(tmp_path / f'{index}.png')
     name = f'folder:{tmp_path}'
     found = other_sets.load((name,), CONFIG, IMAGES, 2)
-    np.testing.assert_array_equal(found[name], IMAGES[:2])
+    np.testing.assert_array_equal(found[name], IMAGES[random_places(2, 3)])
+    np.testing.assert_array_equal(other_sets.load((name,), CONFIG, IMAGES, None)[name], IMAGES[:3])
     assert set_names.data_of('emoji', CONFIG).image_channels == 1
     wide = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, image_width=24))
     assert set_names.data_of('lsun_bridge', wide).image_width == 24

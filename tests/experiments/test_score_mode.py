@@ -114,6 +114,24 @@ def test_a_run_scores_its_test_split_and_single_pictures(capsys, folder, tmp_pat
     assert row['image'] == 'one.png' and row['rank'] == '1' and row['energy_0'] != raw['energy_0']
 
 
+def test_pictures_of_any_name_are_scored_by_two_models_into_one_directory(capsys, tmp_path):
+    """Names that are no UTF-8, or mathematics to matplotlib. No result replaces another."""
+    (tmp_path / 'in').mkdir()
+    for name in (b'caf\xe9.png', b'cost_$5_vs_$6.png'):
+        with open(os.path.join(os.fsencode(tmp_path), b'in', name), 'wb') as file:
+            Image.fromarray(np.zeros([8, 8], np.uint8)).save(file, 'png')
+    found = {}
+    for recipe in ('t6', 'cdrl'):
+        unneeded = shutil.ignore_patterns('saved_model')
+        workdir = shutil.copytree(golden.DIRECTORY / recipe, tmp_path / recipe, ignore=unneeded)
+        given = [f'--workdir={workdir}', f'--input={tmp_path}/in', f'--output_dir={tmp_path}/out']
+        directory, rows, _ = scored(capsys, *given, '--num_real=9')
+        assert [row['image'] for row in rows][1] == 'cost_$5_vs_$6.png' and rows[0]['image'].endswith('.png')
+        found[directory] = json.loads((directory / 'summary.json').read_text())['weights_sha256']
+    directory, _, _ = scored(capsys, *given, '--num_real=8')
+    assert len({*found, directory}) == 3 and len(set(found.values())) == 2
+
+
 BAD = {
     'an empty folder': ({}, 'holds no images'),
     'a text': ({'a.png': b'text'}, 'a.png is damaged or not what its name says'),
