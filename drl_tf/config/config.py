@@ -13,7 +13,7 @@ from drl_tf.base import arguments
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import read_json, write_json
 from drl_tf.config import chains, combinations
-from drl_tf.config.data_options import LOCAL_PATHS, Data
+from drl_tf.config.data_options import LOCAL_PATHS, Data, published
 from drl_tf.config.model_options import Diffusion, Initializer, Network
 from drl_tf.config.option_fields import check, text
 from drl_tf.config.sampling_options import Evaluation, Sampling
@@ -173,13 +173,14 @@ class Config:
 
     def portable(self) -> 'Config':
         """Returns a copy without local paths and with default evaluation options, to publish with a model."""
-        return dataclasses.replace(self.replace(**dict.fromkeys(LOCAL_PATHS, '')), evaluation=Evaluation())
+        named = self.replace(dataset=published(self.data.dataset), **dict.fromkeys(LOCAL_PATHS, ''))
+        return dataclasses.replace(named, evaluation=Evaluation())
 
     def differences(self, other: 'Config', compared: Callable[[dataclasses.Field[Any]], bool]) -> list[str]:
         """Lists the options in which two configurations differ.
 
         Args:
-          other: the other configuration.
+          other: the other configuration; its dataset may be the published name of the dataset of this one.
           compared: function of the dataclass field of an option; it returns whether to compare this option.
 
         Returns:
@@ -190,7 +191,7 @@ class Config:
         return [
             f'--{field.name}={text(mine)} here, {text(theirs)} there'
             for (field, mine), (_, theirs) in pairs
-            if mine != theirs and compared(field)
+            if theirs not in (mine, published(mine) if field.name == 'dataset' else mine) and compared(field)
         ]
 
     def save(self, workdir: str | os.PathLike[str]) -> None:

@@ -1,12 +1,30 @@
 """The options of data."""
 
 import dataclasses
+import os
 
 from drl_tf.config.option_fields import option
 
 DIGITS = ('digits', 'mnist')  # Datasets whose classes the digits classifier knows.
 # Options that name files of one machine; they say nothing about a model.
 LOCAL_PATHS = ('data_dir', 'manual_dir', 'labels_file')
+
+
+def published(dataset: str) -> str:
+    """Returns the name of a dataset to publish with a model: of hf:DIRECTORY only the last part of the path.
+
+    Args:
+      dataset: the value of --dataset.
+
+    Examples:
+      >>> published('hf:/home/me/private'), published('hf:org/pictures:large'), published('digits')
+      ('hf:private', 'hf:org/pictures:large', 'digits')
+    """
+    kind, _, place = dataset.partition(':')
+    name, colon, configuration = place.partition(':')
+    if kind != 'hf' or not (name.startswith(('/', '.', '~')) or os.path.exists(name)):
+        return dataset
+    return f'hf:{os.path.basename(os.path.abspath(name))}{colon}{configuration}'
 
 
 @dataclasses.dataclass(frozen=True)

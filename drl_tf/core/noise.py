@@ -63,7 +63,7 @@ class Between(NamedTuple):
 
     Pass it to `noise.normal` as `first`. Row i of the result is then cosine_i z_begin + sine_i z_end, where
     z_begin and z_end are the noises of the images with the indices `begin` and `end`. Each row is standard
-    normal if cosine_i^2 + sine_i^2 = 1.
+    normal if cosine_i^2 + sine_i^2 = 1 and the images differ.
 
     Attributes:
       begin: index of the first of the two images, int32 [].
@@ -86,10 +86,11 @@ def between(begin: int | tf.Tensor, end: int | tf.Tensor, position: tf.Tensor) -
     """Returns a `Between`, with which `noise.normal` draws n noises between those of two images.
 
     Pass it as `first`. The noises lie on the quarter circle from the noise of image `begin` to that of `end`.
+    If these are one image, all n noises are that of the image.
 
     Args:
-      begin: index of the image at position 0.
-      end: index of the image at position 1.
+      begin: index of the image at position 0, an int or int32 [].
+      end: index of the image at position 1, an int or int32 [].
       position: n positions in [0, 1], float32 [n]. 0 and 1 give exactly the noises of the two images.
 
     Examples:
@@ -101,7 +102,8 @@ def between(begin: int | tf.Tensor, end: int | tf.Tensor, position: tf.Tensor) -
     angle = math.pi / 2 * position
     cosine = tf.where(position == 1, 0.0, tf.cos(angle))
     sine = tf.where(position == 1, 1.0, tf.sin(angle))
-    return Between(begin, end, cosine, sine)
+    is_one = tf.equal(begin, end)
+    return Between(begin, end, tf.where(is_one, 1.0, cosine), tf.where(is_one, 0.0, sine))
 
 
 def normal(seed: Seed, shape: Sequence[int] | tf.Tensor, first: int | tf.Tensor | Between = 0) -> tf.Tensor:

@@ -56,13 +56,18 @@ def find(model: str, flag: str = '--model') -> str:
       flag: the option that the error message names.
 
     Raises:
-      UserError: there is no such model.
+      UserError: there is no such model; or the name is also that of another model's directory here.
 
     Example:
       find('digits')  # '.../saved_models/digits/1'
     """
     if model in names() and os.sep not in model:
         directory = str(shipped_models() / model)
+        if _versions(model) and not os.path.samefile(model, directory):
+            raise UserError(
+                f'{flag}={model} is a model of the package and a directory here: give ./{model} for yours, '
+                f'or {directory}'
+            )
     elif os.path.isdir(model):
         directory = model
     else:

@@ -17,7 +17,6 @@ from drl_tf.serving import card_scores
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
-    from drl_tf.config.model_options import Diffusion
     from drl_tf.core.energy_model import EnergyModel
 
 _CHAINS = {'langevin': 'Langevin steps', 'mala': 'MALA steps', 'hmc': 'HMC transitions'}
@@ -105,8 +104,8 @@ def body(
         summary(config),
         *section('Data', _data(config, known)),
         *section('Training', _training(model, config, step, weights, known, flags)),
-        *section('Scores', card_scores.lines(known)),
-        *section('Limits', _limits(model.config, max_samples, known)),
+        *section('Scores', card_scores.lines(known, model.config)),
+        *section('Limits', _limits(model.config.portable(), max_samples, known)),
     ]
 
 
@@ -129,22 +128,44 @@ def summary(config: Config) -> str:
         what = f'{width} x {height} pixels, {channels} channel(s)'
         if data.num_classes:
             what += f', conditional on {data.num_classes} classes'
-    kind = 'diffusion recovery likelihood'
-    if config.diffusion.initializer:
-        kind = f'cooperative {kind}'
-    if config.network.energy == 'preconditioned':
-        kind = 'score matching of normalised energies at all noise levels'
-    return f'An energy-based model of `{data.dataset}`, {what}, by {kind}.'
+    return f'An energy-based model of `{data.dataset}`, {what}, {_method(config)}.'
+
+
+def _method(config: Config) -> str:
+    """Tells how a model was trained, for its summary."""
+    if is_exact(config):
+        return f'not trained: {_held(config)}, which define its log density'
+    recovery = 'diffusion recovery likelihood'
+    options = config.training
+    if options.objective == 'dsm':
+        return 'by denoising score matching of its conditionals'
+    if options.objective == 'contrastive':
+        return f'by cooperative {recovery}' if config.diffusion.initializer else f'by {recovery}'
+    found = 'by score matching of normalised energies at all noise levels'
+    if options.levels == 'walk':
+        found = 'by score matching at the noise levels that sampling visits'
+    return f'{found}, with {recovery}' if options.contrastive else found
+
+
+def is_exact(config: Config) -> bool:
+    """Returns whether a model holds training images in place of trained weights (--energy=exact)."""
+    return config.network.energy == 'exact'
+
+
+def _held(config: Config) -> str:
+    return f'the file holds {config.data.exact_images:,} training images themselves'
 
 
 def _data(config: Config, known: Mapping[str, Any]) -> list[str]:
     spec = dataset_table.find_spec(config.data.dataset)
     terms = '' if config.planar else ' The weights were trained on them: their terms may bind you too.'
+    if is_exact(config):
+        terms = f' {_held(config).capitalize()}: their terms bind whoever shares it.'
     lines = [
         f'- What: {spec.note or config.data.dataset}; the training split '
         f'(`--dataset={config.data.dataset}`, docs/datasets.md).',
         f'- Licence of the data: {spec.licence or "unknown"}.{terms}',
-        f'- Licence of the weights: {_licence(known)}',
+        f'- Licence of the weights: {_licence(config, known)}',
     ]
     if known['origin']:
         lines.append(
@@ -156,8 +177,10 @@ def _data(config: Config, known: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _licence(known: Mapping[str, Any]) -> str:
-    """Returns the licence of the weights: ours, or unknown if the weights began with an imported network."""
+def _licence(config: Config, known: Mapping[str, Any]) -> str:
+    """Returns the licence of the weights: ours, that of images that they hold, or that of an import."""
+    if is_exact(config):
+        return 'that of the data, which they are.'
     if beginnings.imported(known):
         return 'that of the imported checkpoint, which does not say it.'
     return 'Apache-2.0, as the program, unless whoever trained them says otherwise here.'
@@ -181,6 +204,8 @@ def _steps(config: Config, step: int, weights: Weights, known: Mapping[str, Any]
     """Returns the lines on training steps: all steps, steps since the import, or steps of `fit`."""
     options = config.training
     fitted = known['fitted_steps']
+    if is_exact(config):
+        return [f'- Not trained: {_held(config)}. `{flags}` holds every option.']
     used = Weights(weights).of(f'averaged, decay {options.ema_decay}', 'raw')
     if fitted:
         return [
@@ -232,18 +257,22 @@ def _limits(config: Config, max_samples: int, known: Mapping[str, Any]) -> list[
     more = f', `{former}` before' if former != config.data.dataset else ''
     more += ' and the images of `EnergyModel.fit`' if known['fitted_steps'] else ''
     what, rounding = ('points', 'rounding') if config.planar else ('images', 'a grey level of rounding')
+    held = ['- Its samples are those images again, up to a little noise.'] if is_exact(config) else []
     return [
         f'- It has only seen `{config.data.dataset}`{size}{more}. It gives an energy for anything of that '
         f'shape: for other {what} this is an extrapolation.',
-        f'- Samples are those of {_chains(config.diffusion, config.corrector)}, not of the exact density.',
+        *held,
+        f'- Samples are those of {_chains(config)}, not of the exact density.',
         '- Energies are -F in nats up to a constant of each level: compare them only within a level.',
         f'- {most}Image i depends on (seed, i), up to {rounding}.',
     ]
 
 
-def _chains(diffusion: Diffusion, corrector: str) -> str:
-    if any(diffusion.mcmc_steps):
-        return f'chains of K = {text(diffusion.mcmc_steps)} {_CHAINS[corrector]}, which do not mix'
+def _chains(config: Config) -> str:
+    diffusion = config.diffusion
+    if any(config.sampling_steps_by_level):
+        steps = config.sampling.sampling_steps or diffusion.mcmc_steps
+        return f'chains of K = {text(steps)} {_CHAINS[config.corrector]}, which do not mix'
     if diffusion.proposal == 'tweedie':
         return 'the proposals of its own energies, level by level'
     return 'normal approximations, level by level'

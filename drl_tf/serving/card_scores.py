@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from drl_tf.config import chains
-from drl_tf.config.config import Sampling
+from drl_tf.config.option_fields import text
+
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
 
 _TITLES = {
     'floor': 'floor: the distance of held-out real images',
@@ -15,7 +18,7 @@ _TITLES = {
 }
 
 
-def lines(known: Mapping[str, Any]) -> list[str]:
+def lines(known: Mapping[str, Any], config: Config) -> list[str]:
     """Formats the results of a model as lines of Markdown: its scores, its bits per dimension, its AUROCs.
 
     A model of points of the plane has other results: its mean log-likelihood and its log Z.
@@ -23,22 +26,24 @@ def lines(known: Mapping[str, Any]) -> list[str]:
     Args:
       known: how the model was trained and scored, the dict that `provenance.history` returns. Its entries
         'evaluations', 'likelihood', 'direct' and 'density' are used.
+      config: the configuration with which the exported model samples. A table of scores names the options in
+        which its samples were drawn otherwise.
     """
     return _density(known['density']) or [
-        *_scores(known['evaluations']),
+        *_scores(known['evaluations'], config),
         *_likelihood(known['likelihood']),
         *_direct(known['direct']),
     ]
 
 
-def _scores(evaluations: Sequence[Mapping[str, Any]]) -> list[str]:
+def _scores(evaluations: Sequence[Mapping[str, Any]], config: Config) -> list[str]:
     """Returns the lines of one table per evaluation."""
     if not evaluations:
         return ['None: no result of `--mode=evaluate` was at hand.']
-    settings = {*chains.FREE_LEVELS, *(field.name for field in dataclasses.fields(Sampling))}
+    settings = {*chains.FREE_LEVELS, *dataclasses.asdict(config.sampling)}
     lines = []
     for result in evaluations:
-        of = f'features of {result.get("extractor")} ({result.get("extractor_hash")})'
+        of = f'features of {result.get("extractor")} ({result.get("extractor_hash")}){_drawn(result, config)}'
         lines += [
             f'{result.get("num_samples"):,} samples against {result.get("real")}, {of}:',
             '',
@@ -53,6 +58,20 @@ def _scores(evaluations: Sequence[Mapping[str, Any]]) -> list[str]:
         if result.get('warning'):
             lines += [f'Warning: {result["warning"]}.', '']
     return lines[:-1]
+
+
+def _drawn(result: Mapping[str, Any], config: Config) -> str:
+    """Returns the options with which samples were drawn, if the model draws others; '' if it draws these."""
+    mine = {
+        **chains.levels_of(config),
+        'mcmc_steps': config.diffusion.mcmc_steps,
+        **dataclasses.asdict(config.sampling),
+        'corrector': config.corrector,
+    }
+    del mine['sample_batch_size']
+    theirs = {name: tuple(value) if isinstance(value, list) else value for name, value in result.items()}
+    other = [f'--{name}={text(theirs[name])}' for name in mine if theirs.get(name, mine[name]) != mine[name]]
+    return f'; drawn with {" ".join(other)}, unlike those of this model' if other else ''
 
 
 def _likelihood(result: Mapping[str, Any] | None) -> list[str]:

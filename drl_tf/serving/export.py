@@ -112,7 +112,8 @@ def write(
       UserError: the version could not be written; existing versions stay.
     """
     log_z = _log_z(history)
-    trained = trained or config
+    config = config.portable()
+    trained = (trained or config).portable()
     max_samples = max_samples or most_images(model)
     with held(directory, '--export_dir'):
         versions = [int(name) for name in os.listdir(directory) if name.isdecimal()]
@@ -127,7 +128,7 @@ def write(
             q = module.corrector_steps
             _describe(aside, config, step, weights, max_samples, log_z, q, beginning)
             warmup.write(os.path.join(aside, 'assets.extra'), signatures, config.image_shape)
-            card.write_flags(os.path.join(aside, _FLAGS), trained.portable())
+            card.write_flags(os.path.join(aside, _FLAGS), trained)
             seal.seal(aside)
             card_file = os.path.join(aside, exported.CARD)
             card.write(card_file, final, model, trained, step, max_samples, weights, history)
@@ -179,9 +180,8 @@ def _describe(
     corrector_steps: Sequence[float] | None,
     beginning: Mapping[str, Any],
 ) -> None:
-    """Writes the configuration without local paths, and in `assets.extra/` a description for clients."""
-    portable = config.portable()
-    portable.save(path)
+    """Writes the configuration, and in `assets.extra/` a description for clients."""
+    config.save(path)
     description = {
         'drl_tf': __version__,
         'dataset': config.data.dataset,

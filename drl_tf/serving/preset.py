@@ -257,10 +257,11 @@ def _write_card(
     path: str, name: str, model: EnergyModel, config: Config, step: int, known: Mapping[str, Any]
 ) -> None:
     """Writes the model card, with the front matter that model hubs read."""
+    is_unknown = beginnings.imported(known) or card.is_exact(config)
     front = [
         '---',
         'library_name: drl_tf',
-        f'license: {"unknown" if beginnings.imported(known) else "apache-2.0"}',
+        f'license: {"unknown" if is_unknown else "apache-2.0"}',
         'pipeline_tag: unconditional-image-generation',
         'tags:',
         '- keras',

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from drl_tf.base.files import read_sound_json
 from drl_tf.config import config as configuration
+from drl_tf.config.data_options import published
 from drl_tf.core.weights import Weights
 from drl_tf.runs import beginnings, checkpoint, exported, samples, step_log
 from drl_tf.runs.heights import effort_of_annealing
@@ -65,6 +66,8 @@ def history(
     )
     density = max(filter(_is_density, densities), key=_effort_of_density, default=None)
     carried = beginnings.beginning(workdir)
+    if trained_on := carried['start'].get('dataset'):
+        carried['start'] = {**carried['start'], 'dataset': published(trained_on)}
     if measured := (direct or density or {}).get('summary'):
         carried['heights'] = measured
     found = {
@@ -95,10 +98,13 @@ def _results(
 
 
 def _without_path(result: dict[str, Any]) -> dict[str, Any]:
-    """Returns a result of --mode=evaluate whose entry 'real' does not tell where the user's own data are."""
+    """Returns a result of --mode=evaluate that does not tell where the user's own files are."""
     if 'real' not in result:
         return result
-    return {**result, 'real': re.sub(r'( split of \S+) /.*( at \d)', r'\1\2', result['real'])}
+    real = re.sub(r'( split of \S+) /.*( at \d)', r'\1\2', result['real'])
+    real = re.sub(r'(?<= split of )hf:.*(?= at \d)', lambda found: published(found[0]), real)
+    real = re.sub(r'(?<=pool_3 in ).*(?=, which)', lambda found: os.path.basename(found[0]), real)
+    return {**result, 'real': real}
 
 
 def _is_annealed(result: Mapping[str, Any]) -> bool:

@@ -171,11 +171,22 @@ def _of_dataset(inputs: Inputs, dataset: tf.data.Dataset) -> GivenData:
         raise UserError(f'the dataset holds images of shape {shape}: give [{wanted}], or batches of these')
     if parts[0].dtype != tf.uint8 and not parts[0].dtype.is_floating:
         raise UserError(f'the dataset holds images of type {parts[0].dtype.name}: give uint8 or floats')
+    if config.data.num_classes:
+        _check_labels(parts[1], shape.rank - 3)
     count = int(dataset.cardinality())
     single = dataset.unbatch() if shape.rank == 4 else dataset
     kept = count if shape.rank == 3 and count >= 0 else None
     batch_size = shape[0] if shape.rank == 4 else None
     return GivenData(single.map(lambda *element: _checked(config, *element)), kept, batch_size)
+
+
+def _check_labels(spec: tf.TypeSpec, rank: int) -> None:
+    """Raises UserError if the labels of a dataset are known to have another rank, 0 for single images."""
+    if not isinstance(spec, tf.TensorSpec):
+        raise UserError(f'the dataset holds a {type(spec).__name__} for each label: give tensors')
+    if spec.shape.rank not in (None, rank):
+        wanted = 'batches of whole numbers, [n]' if rank else 'one whole number per image, []'
+        raise UserError(f'the dataset holds labels of shape {spec.shape}: give {wanted}')
 
 
 def _checked(config: Any, image: tf.Tensor, label: tf.Tensor | None = None) -> Any:
@@ -189,6 +200,8 @@ def _checked(config: Any, image: tf.Tensor, label: tf.Tensor | None = None) -> A
         x = tf.identity(x)
     if label is None:
         return x
+    # In int64, because -1 is 255 in uint8.
+    label = tf.cast(tf.ensure_shape(label, []), tf.int64)
     known = (label >= -1) & (label < config.data.num_classes)
     message = f'labels must be from -1 to {config.data.num_classes - 1}'
     with tf.control_dependencies([tf.debugging.Assert(known, [message])]):

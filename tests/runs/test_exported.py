@@ -9,6 +9,7 @@ from helpers import golden
 from helpers.serving import export_only
 from helpers.tiny import call, refused
 
+from drl_tf.base.errors import UserError
 from drl_tf.cli import parsing
 from drl_tf.cli.main import main
 from drl_tf.config import config as configuration
@@ -76,6 +77,17 @@ def test_the_newest_version_is_taken(shipped):
     assert exported.find('digits') == str(versions / '10')
     assert exported.find(str(versions / '9')) == str(versions / '9')
     assert exported.names() == ['digits']
+
+
+def test_a_directory_with_the_name_of_a_model_of_the_package_must_be_told_apart(shipped, monkeypatch):
+    package = shipped / 'package' / 'saved_models'
+    shutil.copytree(package / 'digits', shipped / 'digits')
+    with pytest.raises(UserError, match=r'^--model=digits is .* here: give \./digits for yours, or /'):
+        exported.find('digits')
+    assert exported.find('./digits') == './digits/1'
+    assert exported.find(str(package / 'digits')) == str(package / 'digits' / '1')
+    monkeypatch.chdir(package)
+    assert exported.find('digits') == str(package / 'digits' / '1')
 
 
 def test_the_weights_are_those_of_the_checkpoint(small_export):

@@ -6,14 +6,15 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers import golden
+import yaml
+from helpers import golden, small_models
 from helpers.serving import export_only
-from helpers.tiny import call
+from helpers.tiny import call, set_options
 
 import drl_tf
 from drl_tf.config import config as configuration
 from drl_tf.runs import checkpoint, exported, samples
-from drl_tf.serving import provenance
+from drl_tf.serving import card, provenance
 
 
 @pytest.fixture
@@ -56,6 +57,49 @@ def test_the_history_is_that_of_the_step(workdir):
     for damaged in ('{"step": 1,\n', '[' * 100_000 + '\n'):
         (workdir / 'metrics.jsonl').write_text(damaged)
         assert provenance.history(str(workdir), 4, 'ema')['seconds'] is None
+
+
+@pytest.mark.parametrize(('real', 'told'), [
+    ('the first 9 images of the train split of hf:/home/me/my data at 8 px, and a word',
+        'the first 9 images of the train split of hf:my data at 8 px, and a word'),
+    ('pool_3 in /home/me/fid.npz, which does not name its network',
+        'pool_3 in fid.npz, which does not name its network'),
+    ('the first 9 images of the train split of hf:org/name at 8 px', None),
+])  # fmt: skip
+def test_the_history_names_no_file_of_this_machine(workdir, real, told):
+    (workdir / 'evaluation').mkdir()
+    (workdir / 'evaluation' / 'a.json').write_text(json.dumps({**RESULT, 'real': real}))
+    (workdir / 'start.json').write_text(json.dumps({'dataset': 'hf:/home/me/private'}))
+    found = provenance.history(str(workdir), 4, 'ema')
+    assert found['evaluations'] == [{**RESULT, 'real': told or real}]
+    assert found['start'] == {'dataset': 'hf:private'}
+
+
+SCORE_MATCHING = {'objective': 'score_matching', 'levels': 'continuous'}
+
+
+@pytest.mark.parametrize(('options', 'words'), [
+    ({'energy': 'paper', 'objective': 'contrastive'}, 'by diffusion recovery likelihood.'),
+    ({'objective': 'contrastive'}, 'by diffusion recovery likelihood.'),
+    ({'energy': 'paper', 'objective': 'dsm', 'schedule': 't1k', 'proposal': 'x_next', 'mcmc_steps': (1,)},
+        'by denoising score matching of its conditionals.'),
+    (SCORE_MATCHING, 'by score matching of normalised energies at all noise levels.'),
+    ({'levels': 'walk', 'contrastive': 0.1}, 'levels that sampling visits, with diffusion recovery lik'),
+    ({'energy': 'exact', 'exact_images': 1234}, ', not trained: the file holds 1,234 training images'),
+])  # fmt: skip
+def test_a_summary_names_the_training(options, words):
+    assert words in card.summary(small_models.PRECONDITIONED.replace(**options))
+
+
+def test_a_card_tells_the_chains_of_sampling():
+    """The scores of the samples that it draws need no further words."""
+    config = small_models.OPTIONS.replace(mcmc_steps=(30,), sampling_steps=(5,))
+    result = {**RESULT, 'mcmc_steps': [30], 'sampling_steps': [5], 'guidance': 0.0}
+    known = {**provenance.NOTHING, 'evaluations': [result, {**result, 'sampling_steps': []}]}
+    text = '\n'.join(card.body(drl_tf.EnergyModel(config).model, config, 4, 'ema', known, 'train.flags'))
+    assert 'chains of K = 5 Langevin steps' in text and 'T = 6 levels, K = 30.' in text
+    assert 'digits_classifier (abc123):\n' in text
+    assert 'digits_classifier (abc123); drawn with --sampling_steps=, unlike' in text
 
 
 def test_the_likelihood_of_the_most_annealing_is_taken(workdir):
@@ -116,7 +160,8 @@ def test_a_card_holds_all_that_it_should(capsys, workdir, tmp_path):
         '11,993 (initializer)',
     ):  # fmt: skip
         assert words in text, words
-    assert 'guidance' not in text and 'sigma_min' not in text
+    assert 'drawn with --guidance=0.25, unlike those of this model:' in text
+    assert '| guidance' not in text and 'sigma_min' not in text
 
 
 def test_without_evaluations_the_card_says_so(small_export):
@@ -154,12 +199,13 @@ def test_a_card_of_what_was_fitted_says_no_more_than_is_known(tmp_path):
 
 @pytest.mark.usefixtures('quick')
 def test_a_card_of_what_was_trained_after_an_import_tells_the_steps_apart(capsys, tmp_path):
-    """So would that of its export again; the path of the checkpoint stays here.
+    """So would that of its export again; the paths of the checkpoint and of the data stay here.
 
     By default the export goes into the workdir; the model that comes with the package stays as it is.
     """
     workdir = tmp_path / 'run'
     shutil.copytree(golden.DIRECTORY / 't6', workdir, ignore=shutil.ignore_patterns('saved_model'))
+    set_options(workdir, dataset='hf:/home/someone/pictures')
     origin = {'official_checkpoint': '/home/someone/ckpt', 'official_weights': 'model_ema', 'iteration': 1000}
     (workdir / 'official.json').write_text(json.dumps(origin))
     shipped = exported.shipped_models() / 'digits'
@@ -178,6 +224,8 @@ def test_a_card_of_what_was_trained_after_an_import_tells_the_steps_apart(capsys
     ):
         assert words in text, words
     assert 'Command:' not in text and 'Time in training since the import: ' in text and 'someone' not in text
+    texts = [path.read_bytes() for path in version.rglob('*') if path.is_file()]
+    assert '`hf:pictures` at 8 pixels' in text and not [each for each in texts if b'someone' in each]
     carried = provenance.history(str(version), 4, 'ema')
     of_run = provenance.history(str(workdir), 4, 'ema')
     assert carried['origin'] == {**origin, 'official_checkpoint': 'ckpt'}
@@ -233,3 +281,18 @@ def test_presets_keep_the_scores_until_the_weights_change(workdir, tmp_path):
     again.save_to_preset(tmp_path / 'other')
     for name, words in {'first': '81.23', 'second': '81.23', 'other': 'None: no result of'}.items():
         assert words in (tmp_path / name / 'README.md').read_text(), name
+
+
+def test_the_card_of_exact_energies_tells_what_the_file_holds(tmp_path):
+    config = small_models.PRECONDITIONED.replace(energy='exact', exact_images=7)
+    drl_tf.EnergyModel(config).save_to_preset(tmp_path / 'p')
+    _, front, text = (tmp_path / 'p' / 'README.md').read_text().split('---\n', 2)
+    assert yaml.safe_load(front)['license'] == 'unknown'
+    for words in (
+        'The file holds 7 training images themselves: their terms bind',
+        'Licence of the weights: that of the data',
+        'Not trained: the file holds 7 training images themselves',
+        'samples are those images again',
+    ):
+        assert words in text, words
+    assert 'were trained on them' not in text and 'Weights: averaged' not in text

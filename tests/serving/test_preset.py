@@ -115,7 +115,8 @@ def test_a_licence_that_is_not_known_is_not_claimed(tmp_path):
 
 def test_local_paths_are_not_saved(tmp_path):
     config = drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 't6').config
-    model = drl_tf.EnergyModel(config.replace(manual_dir='/home/me/secret', stats_file='/home/me/secret.npz'))
+    paths = dict(manual_dir='/home/secret', stats_file='/home/secret.npz', dataset='hf:/secret/pictures')
+    model = drl_tf.EnergyModel(config.replace(**paths))
     model.save_to_preset(tmp_path / 'p')
     texts = [path.read_bytes() for path in (tmp_path / 'p').iterdir()]
     assert not any(b'secret' in text for text in texts) and 'secret' not in json.dumps(model.get_config())
