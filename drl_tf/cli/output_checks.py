@@ -8,10 +8,14 @@ from drl_tf.cli.command_options import TO_OUTPUT_DIR, Command, export_directory,
 from drl_tf.cli.options_by_mode import modes_of_a_run
 from drl_tf.config import config as configuration
 from drl_tf.config.config import Config
+from drl_tf.config.data_options import Data
 from drl_tf.config.sampling_options import STATISTICS
 from drl_tf.data.known_datasets import PLACED
 from drl_tf.distributed import cluster
+from drl_tf.experiments import ablation_rows
 from drl_tf.runs import exported, workdirs
+
+_BEGIN = {'train', 'import_official', 'ablate'}  # Modes that begin runs, or go on with them.
 
 
 def check_configuration(command: Command, config: Config, workdir: str) -> None:
@@ -23,14 +27,21 @@ def check_configuration(command: Command, config: Config, workdir: str) -> None:
       workdir: the directory of the run.
 
     Raises:
-      UserError: a directory cannot be written to, or a path holds something else already.
+      UserError: a directory cannot be written to, a path holds something else already, or pictures would be
+        written among those that the user trains on.
     """
     if command.model and (command.workdir or not reads_export(command)):
         exported.check_link(workdir)
     if cluster.workers().index:
         return
     if 'train' in command.mode and not (command.workdir or command.restart):
-        _check_same_data(config, workdir)
+        go_on = f'--workdir={workdir} to go on with the old one on these data, or --restart'
+        _check_same_data(config, workdir, f'give another --workdir for a new run, {go_on}')
+    if 'ablate' in command.mode and not command.workdir:
+        for name in ablation_rows.configs_of(config):
+            _check_same_data(config, os.path.join(workdir, name), 'give another --workdir for new runs')
+    if config.data.dataset == 'folder' and not config.data.labels_file:
+        _check_outside_of_pictures(command, config.data.data_dir, workdir)
     if 'prepare' in command.mode and os.path.exists(command.output_dir):
         raise UserError(f'--output_dir={command.output_dir} exists: give a new directory, or remove it')
     to_workdir = set(modes_of_a_run(command)) - {'app'}
@@ -47,16 +58,38 @@ def check_configuration(command: Command, config: Config, workdir: str) -> None:
         _check_statistics(config.evaluation.stats_file)
 
 
-def _check_same_data(config: Config, workdir: str) -> None:
-    """Raises UserError if the default workdir holds a run on other data of the user."""
+def _check_same_data(config: Config, workdir: str, remedy: str) -> None:
+    """Raises UserError, which ends in `remedy`, if a workdir holds a run on other data of the user."""
     if config.data.dataset not in PLACED or not workdirs.steps(workdir):
         return
-    theirs = configuration.load(workdir).data.data_dir
-    if os.path.realpath(theirs) != os.path.realpath(config.data.data_dir):
-        raise UserError(
-            f'{workdir} holds a run on {theirs}, not on {config.data.data_dir}: give another --workdir for a '
-            f'new run, --workdir={workdir} to go on with the old one on these data, or --restart'
-        )
+    theirs, mine = configuration.load(workdir).data, config.data
+    if any(
+        os.path.realpath(getattr(theirs, name)) != os.path.realpath(getattr(mine, name))
+        for name in ('data_dir', 'labels_file')
+    ):
+        raise UserError(f'{workdir} holds a run on {_places(theirs)}, not on {_places(mine)}: {remedy}')
+
+
+def _places(data: Data) -> str:
+    return f'{data.data_dir} with --labels_file={data.labels_file}' if data.labels_file else data.data_dir
+
+
+def _check_outside_of_pictures(command: Command, data_dir: str, workdir: str) -> None:
+    """Raises UserError if pictures that the modes write would be found among the user's own pictures.
+
+    A relative `data_dir` of a stored run may mean another directory here, so only modes that read it look at
+    it. The pictures that a --labels_file does not list are left out, wherever they lie.
+    """
+    places = {'--workdir': workdir} if set(command.mode) & _BEGIN else {}
+    if command.output_dir and set(command.mode) & set(TO_OUTPUT_DIR) and (places or os.path.isabs(data_dir)):
+        places['--output_dir'] = command.output_dir
+    pictures = os.path.realpath(data_dir)
+    for name, place in places.items():
+        if data_dir and os.path.commonpath([pictures, os.path.realpath(place)]) == pictures:
+            raise UserError(
+                f'{name}={place} is in --data_dir={data_dir}, so that what is drawn there would be trained '
+                'on: give a directory elsewhere, and move a run that is there already'
+            )
 
 
 def _check_statistics(stats_file: str) -> None:

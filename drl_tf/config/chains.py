@@ -10,10 +10,11 @@ from drl_tf.config.option_fields import text
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
-    from drl_tf.config.model_options import Diffusion
+    from drl_tf.config.model_options import Diffusion, Network
     from drl_tf.config.training_options import Training
 
 ADJUSTED = ('mala', 'hmc')
+OF_NEGATIVES = ('contrastive_corrector', 'contrastive_step')  # Options of the chains of training.
 # Options of a model with energies at all noise levels that decide which of them sampling visits.
 FREE_LEVELS = ('num_levels', 'sigma_min', 'sigma_max')
 
@@ -205,7 +206,7 @@ def _check_larger_steps(config: Config) -> None:
 def _check_negatives(options: Training, corrector: str) -> None:
     """Raises UserError if options of the chains in training contradict each other, or have no effect."""
     if corrector == 'none':
-        for name, value in _changed(options, 'contrastive_corrector', 'contrastive_step'):
+        for name, value in changed(options, *OF_NEGATIVES):
             raise UserError(
                 f'--{name}={value} is for recovery likelihood of --energy=preconditioned: give '
                 '--contrastive too, or drop it'
@@ -217,8 +218,18 @@ def _check_negatives(options: Training, corrector: str) -> None:
         )
 
 
-def _changed(options: Diffusion | Training, *names: str) -> list[tuple[str, Any]]:
-    """Returns the pairs (name, value) of those options that do not have their default values."""
+def changed(options: Diffusion | Network | Training, *names: str) -> list[tuple[str, Any]]:
+    """Returns the pairs (name, value) of those options that do not have their default values.
+
+    Args:
+      options: a group of options.
+      names: the options of this group to look at.
+
+    Examples:
+      >>> from drl_tf.config.config import Config
+      >>> changed(Config().replace(channels=64).network, 'channels', 'norm')
+      [('channels', 64)]
+    """
     values = [(name, getattr(options, name)) for name in names]
     return [(name, value) for name, value in values if value != getattr(type(options)(), name)]
 
@@ -228,7 +239,7 @@ def _check_levels(config: Config) -> None:
     options = config.diffusion
     visited = config.sampling.sampling_levels
     if options.schedule != 'karras':
-        for name, value in _changed(options, 'sigma_min', 'sigma_max'):
+        for name, value in changed(options, 'sigma_min', 'sigma_max'):
             raise UserError(f'--{name}={value:g} is for --schedule=karras, not {options.schedule}: drop it')
     if options.sigma_min >= options.sigma_max:
         raise UserError(f'--sigma_min={options.sigma_min:g} must be below --sigma_max={options.sigma_max:g}')

@@ -105,7 +105,8 @@ class Diffusion:
     )
     mcmc_steps: tuple[int, ...] = option(
         (30,),
-        'Langevin steps K: one number, or one per level from 0 up; 0: the normal approximation.',
+        'Chain steps K: one number, or one per level from 0 up. 0: no chain; samples are the proposals, or '
+        'for recipe t1k the normal approximation.',
         low=0,
         changes='sampling',
     )

@@ -6,12 +6,25 @@ from typing import TYPE_CHECKING
 
 from drl_tf.base.errors import UserError
 from drl_tf.config import chains
+from drl_tf.config.data_options import DIGITS
 from drl_tf.config.training_options import LOSSES_OF_HEIGHTS
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
     from drl_tf.config.model_options import Network
     from drl_tf.config.training_options import Training
+
+LABELLED = (*DIGITS, 'cifar10', 'cifar100', 'imagenet32', 'svhn_cropped')  # All their images have a class.
+# Options that the residual network reads and the UNet does not.
+_OF_RESNET = (
+    'norm',
+    'conv_downsample',
+    'conv_shortcut',
+    'gain',
+    'zero_residual',
+    'time_act',
+    'output_bias',
+)
 
 
 def check(config: Config) -> None:
@@ -39,6 +52,62 @@ def compares_densities(config: Config) -> bool:
     --evaluate_every included. bfloat16 would change their differences by up to 27 nats at low noise.
     """
     return any(_heights(config.training)) or bool({config.negatives, config.corrector} & {*chains.ADJUSTED})
+
+
+def hides_no_class(config: Config) -> bool:
+    """Returns whether training shows each image with its class, and so trains no energy without a class.
+
+    True for --label_dropout=0, if the model has classes and is trained. Images that have no class themselves
+    (label -1) still train that energy.
+
+    Examples:
+      >>> from drl_tf.config.config import Config
+      >>> config = Config().replace(num_classes=10)
+      >>> hides_no_class(config), hides_no_class(config.replace(label_dropout=0.0))
+      (False, True)
+    """
+    return bool(
+        config.data.num_classes and not config.training.label_dropout and config.network.energy != 'exact'
+    )
+
+
+def check_without_class(config: Config, given: str) -> None:
+    """Checks that training has taught the energy without a class; raises UserError if it surely has not.
+
+    With datasets of the user this is not sure, because their images may have no class.
+
+    Args:
+      config: the configuration of the model.
+      given: the option that needs this energy, for the message.
+    """
+    if hides_no_class(config) and config.data.dataset in LABELLED:
+        raise UserError(
+            f'{given} needs the energy without a class, and --label_dropout=0 leaves it untrained: drop it, '
+            'or train with --label_dropout=0.1'
+        )
+
+
+def check_new(config: Config) -> None:
+    """Checks that no option of a new run is without effect; raises UserError for chains and for the UNet.
+
+    A stored run is not checked: sampling may set its `mcmc_steps` to 0, whatever chains have trained it.
+
+    Args:
+      config: the configuration of the new run.
+
+    Examples:
+      >>> from drl_tf.config.config import Config
+      >>> check_new(Config().replace(mcmc_steps=(5,)))
+    """
+    if config.network.network == 'unet':
+        for name, value in chains.changed(config.network, *_OF_RESNET):
+            given = f'{name}={value}' if isinstance(value, str) else name if value else f'no{name}'
+            raise UserError(f'--{given} is for --network=resnet, not unet: drop it')
+    if config.negatives != 'none' and not any(config.diffusion.mcmc_steps):
+        for name, value in chains.changed(config.training, *chains.OF_NEGATIVES):
+            raise UserError(
+                f'--{name}={value} is for chains, and --mcmc_steps=0 runs none: give steps, or drop it'
+            )
 
 
 def _heights(options: Training) -> list[float]:

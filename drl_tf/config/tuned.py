@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from absl import logging
+
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import read_json, write_json
 from drl_tf.config.option_fields import text
@@ -51,16 +53,19 @@ def options_of(config: Config) -> dict[str, Any]:
     return {**values, 'corrector': config.corrector}
 
 
-def save(workdir: str | os.PathLike[str], options: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
+def save(
+    workdir: str | os.PathLike[str], options: Mapping[str, Any], measured: Mapping[str, Any], source: str
+) -> str:
     """Writes the options and the measurements of a sampler to a file in a workdir; returns its path.
 
     Args:
       workdir: the run's directory.
       options: {option: value}, as `options_of` returns them for a configuration.
       measured: measurements to store with the options, {name: JSON value}, such as {'gradients': 300}.
+      source: fingerprint of the weights that the sampler was tuned for, from `checkpoint.fingerprint`.
     """
     path = os.path.join(workdir, FILE_NAME)
-    write_json(path, {'options': dict(options), 'measured': dict(measured)})
+    write_json(path, {'options': dict(options), 'measured': dict(measured), 'source': source})
     return path
 
 
@@ -82,6 +87,29 @@ def load(workdir: str | os.PathLike[str]) -> dict[str, Any]:
             f'{path} is damaged ({error}): remove it, and run --mode=tune_sampler again'
         ) from error
     return with_tuples(options)
+
+
+def check_source(workdir: str | os.PathLike[str], source: str) -> None:
+    """Checks that the sampler in a workdir, which `load` has read, was tuned for the weights in use.
+
+    A file that does not say for which weights it was tuned gives a warning.
+
+    Args:
+      workdir: the run's directory.
+      source: fingerprint of the weights in use, from `checkpoint.fingerprint`.
+
+    Raises:
+      UserError: the sampler was tuned for other weights.
+    """
+    path = os.path.join(workdir, FILE_NAME)
+    stored = read_json(path)
+    if 'source' not in stored:
+        logging.warning('%s does not say for which weights it was tuned: it is taken for these', path)
+    elif stored['source'] != source:
+        raise UserError(
+            f'--sampler=tuned: {path} was tuned for other weights: run --mode=tune_sampler again, or drop '
+            'the option'
+        )
 
 
 def with_tuples(options: Mapping[str, Any]) -> dict[str, Any]:

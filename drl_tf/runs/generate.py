@@ -37,7 +37,8 @@ def generate(
       config: the configuration to sample with.
       workdir: the run's directory; it may be read-only if `output_dir` is given.
       request: what to draw.
-      output_dir: directory for the files; '': `<workdir>/samples`.
+      output_dir: directory for the files, whose names then end in a hash of the checkpoint; '':
+        `<workdir>/samples`.
       save_images: whether to write each image as a PNG file too; False for points of the plane.
 
     Returns:
@@ -51,28 +52,34 @@ def generate(
       generate(config, 'runs/digits', SampleRequest.of(config, 64))
     """
     combinations.check_classes(config, request.labels)
-    directory = output_dir or os.path.join(workdir, 'samples')
-    found = workers.told_by_chief(lambda: _finished(config, workdir, request, directory, save_images))
+    found = workers.told_by_chief(lambda: _finished(config, workdir, request, output_dir, save_images))
     if found:
         return found
     with devices.strategy().scope():
         model, step = checkpoint.load_model(workdir, config, request.step)
     request = dataclasses.replace(request, step=step)
-    root = os.path.join(directory, set_name(config, workdir, request))
     source = workers.told_by_chief(lambda: checkpoint.fingerprint(workdir, step))
+    root = _root(config, workdir, request, output_dir, source)
     workers.by_chief(lambda: _remove_outdated(config, root, request, source))
     states = drawing.draw(model, root, request, source=source)
     return workers.by_chief(lambda: _show(model, root, request, states, save_images))
 
 
+def _root(config: Config, workdir: str, request: SampleRequest, output_dir: str, source: str) -> str:
+    """Returns the path of the set of samples; `output_dir` may hold sets of several models."""
+    if output_dir:
+        return os.path.join(output_dir, set_name(config, workdir, request, source))
+    return os.path.join(workdir, 'samples', set_name(config, workdir, request))
+
+
 def _finished(
-    config: Config, workdir: str, request: SampleRequest, directory: str, save_images: bool
+    config: Config, workdir: str, request: SampleRequest, output_dir: str, save_images: bool
 ) -> dict[str, str] | None:
     """Returns `_places` if an earlier call has written all files from this very checkpoint; else None."""
     step = checkpoint.newest_step(workdir) if request.step is None else request.step
     source = checkpoint.fingerprint(workdir, step)
     request = dataclasses.replace(request, step=step)
-    root = os.path.join(directory, set_name(config, workdir, request)) if source else ''
+    root = _root(config, workdir, request, output_dir, source) if source else ''
     if not source or not samples.is_finished(root, config, request, source):
         return None
     places = _places(root, request, save_images)

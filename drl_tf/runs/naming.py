@@ -48,17 +48,19 @@ def short(name: str) -> str:
     return f'{encoded[:_LONGEST].decode(errors="ignore")}-{digest(name)}'
 
 
-def set_name(config: Config, workdir: str, request: SampleRequest) -> str:
+def set_name(config: Config, workdir: str, request: SampleRequest, model: str = '') -> str:
     """Returns a directory name for a set of samples, such as '00060000-ema-64-seed0-class3-from64'.
 
     The name joins the training step, the weights, the number of images, the seed, the sampling options in
-    which `config` differs from the run, the requested classes, if any, and the index of the first image, if
-    it is not 0. A long name is cut, and ends in a hash.
+    which `config` differs from the run, the requested classes, if any, the index of the first image, if it
+    is not 0, and a hash of `model`, if that is given. A long name is cut, and ends in a hash.
 
     Args:
       config: the configuration to sample with.
       workdir: the run's directory.
       request: what to draw; `request.step` must not be None.
+      model: identifies the model where sets of several models may lie, such as the result of
+        `checkpoint.fingerprint`; '': a place of one model only.
     """
     chosen = '-'.join(map(str, request.labels))
     if request.label_weights:
@@ -67,4 +69,5 @@ def set_name(config: Config, workdir: str, request: SampleRequest) -> str:
     elif chosen:
         chosen = f'class{chosen}'
     first = f'from{request.first}' if request.first else ''
-    return short('-'.join(filter(None, (file_stem(config, workdir, request), chosen, first))))
+    of_model = digest(model) if model else ''
+    return short('-'.join(filter(None, (file_stem(config, workdir, request), chosen, first, of_model))))

@@ -137,11 +137,17 @@ class Run:
     def set_aside_after(self, step: int, reason: str) -> None:
         """Renames the checkpoints of steps above `step`, so that no run uses them.
 
+        If the best checkpoint is of such a step, `best/` moves to `best.1` (or .2, ...).
+
         Args:
           step: training step of the last checkpoint to keep.
           reason: word that begins the new names: 'damaged' renames `00000070` to `damaged-70`.
         """
         checkpoint.set_aside_after(self.workdir, step, reason)
+        best = checkpoint.best_score(self.workdir)
+        if best and best['step'] > step:
+            kept = checkpoint.put_best_aside(self.workdir)
+            logging.warning('Step %d, the best so far, is set aside too: it is now in %s', best['step'], kept)
 
     def changed_surroundings(self, step: int, deterministic: bool) -> list[str]:
         """Compares this process with the one that wrote a checkpoint: their hardware and software.
@@ -169,13 +175,7 @@ class Run:
         """
         present = workdirs.steps(self.workdir)
         if len(present) > 1 and any(step > present[-1] for step in rollbacks):
-            checkpoint.set_aside_after(self.workdir, present[-2], 'diverged')
-            best = checkpoint.best_score(self.workdir)
-            if best and best['step'] > present[-2]:
-                kept = checkpoint.put_best_aside(self.workdir)
-                logging.warning(
-                    'Step %d, the best so far, was rolled back: it is now in %s', best['step'], kept
-                )
+            self.set_aside_after(present[-2], 'diverged')
         write_json(self.path(ROLLBACKS), [*rollbacks, step])
 
     def rollbacks(self) -> list[int]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 from typing import TYPE_CHECKING
 
-from drl_tf.data import pipeline
-from drl_tf.distributed import devices, workers
+from drl_tf.base.errors import UserError, one_line, printable
+from drl_tf.base.files import digest
+from drl_tf.data import dataset_table, indexed, pipeline
+from drl_tf.distributed import cluster, devices, workers
 from drl_tf.runs import pictures
 from drl_tf.training.grids import data_grid
 
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from drl_tf.config.config import Config
+    from drl_tf.config.data_options import Data
 
 
 def prepare_images(config: Config) -> None:
@@ -36,8 +40,65 @@ def training_batches(config: Config, step: int) -> tf.data.Dataset | tf.distribu
       Dataset of batches of images, float32 [batch, H, W, C] in [-1, 1]. For a model with classes, it holds
       pairs (images, labels); a label is the class + 1, or 0 for no class, int32 [batch]. With several
       workers, each worker gets its own part of each batch.
+
+    Raises:
+      UserError: the data are missing or damaged, or a worker has other pictures of the user than the chief
+        (the first worker).
     """
+    if workers.count() > 1 and dataset_table.is_own(config.data.dataset):
+        _check_same_pictures(config.data)
     return workers.everywhere(lambda: _batches(config, step))
+
+
+def _check_same_pictures(data: Data) -> None:
+    """Raises UserError if the workers have different copies of the user's data."""
+    mine = workers.everywhere(lambda: _said(data))
+    chiefs = workers.exchange(mine)[0]
+
+    def check() -> None:
+        if mine != chiefs:
+            raise UserError(
+                f'worker {cluster.workers().index} has other data than the chief for '
+                f'--dataset={data.dataset} ({mine} here, {chiefs} there): give all workers the same files'
+            )
+
+    workers.everywhere(check)
+
+
+def _said(data: Data) -> str:
+    """Says how many pictures a worker has; for a folder, with a hash of their paths below it."""
+    said = ' + '.join(f'{pipeline.count_images(data, split):,}' for split in ('train', 'test'))
+    if data.dataset != 'folder':
+        return f'{said} pictures'
+    names = [os.path.relpath(name, data.data_dir) for name in indexed.load(data, 'train').names()]
+    return f'{said} pictures, names {digest(str(names))}'
+
+
+def broken_picture(data: Data) -> str:
+    """Looks for a training picture of the user that cannot be read, among those that were read before.
+
+    Args:
+      data: options of the dataset, with its image size, channels and number of classes.
+
+    Returns:
+      Its name, such as its path, and the reason; '' if all can be read, or lie in memory.
+    """
+    mine = indexed.load(data, 'train')
+    if mine.images is not None:
+        return ''
+
+    def problem(row: int) -> str:
+        try:
+            mine.pictures.read(row)
+            return ''
+        except Exception as error:  # Decoders raise errors of many kinds on damaged pictures.
+            return f'{printable(mine.pictures.name(row))}: {printable(one_line(error))}'
+
+    pool = concurrent.futures.ThreadPoolExecutor()
+    try:
+        return next(filter(None, pool.map(problem, mine.rows.tolist())), '')
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def show_batches(

@@ -20,7 +20,30 @@ if TYPE_CHECKING:
     from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 
 
-def store_images(config: Config, workdir: str, run: Any) -> dict[str, str]:
+def load_images(config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """Loads the training images that a new run with --energy=exact stores.
+
+    Args:
+      config: the configuration, with --energy=exact.
+
+    Returns:
+      Images, uint8 [N, H, W, C], and labels, int32 [N]: class + 1, or 0 for no class.
+
+    Raises:
+      UserError: the images do not fit in memory, there are fewer than --exact_images, or a class has no
+        image.
+    """
+    images, labels = pipeline.noisy_set(config.data)
+    if config.data.exact_images > len(images):
+        asked = config.data.exact_images
+        raise UserError(f'--exact_images={asked} must be at most {len(images)}, or 0 for all images')
+    _check_classes(labels, config.data.num_classes)
+    return images, labels
+
+
+def store_images(
+    config: Config, workdir: str, run: Any, loaded: tuple[np.ndarray, np.ndarray] | None
+) -> dict[str, str]:
     """Stores the training images in a checkpoint at step 0, for a run with --energy=exact.
 
     Exact energies are computed from the stored images, so there is nothing to train. If the workdir already
@@ -31,23 +54,20 @@ def store_images(config: Config, workdir: str, run: Any) -> dict[str, str]:
       workdir: the run's directory.
       run: a `workers.OnChief` that holds a `run_directory.Run`, which reads and writes the files of the
         workdir. With several workers, its methods run on the chief (the first worker).
+      loaded: the images and labels that `load_images` returns; None if the workdir has a checkpoint.
 
     Returns:
       Lines to print, {label: text}: the number of images, and the path of the checkpoint.
 
     Raises:
-      UserError: the workdir holds another run, the images do not fit in memory, or a class has no image.
+      UserError: the workdir holds another run.
     """
-    if run.steps():
+    if loaded is None:
         stored = workers.told_by_chief(lambda: configuration.load(workdir).data.exact_images)
         run.compare(config.replace(exact_images=config.data.exact_images or stored))
     else:
         run.compare(config)
-        images, labels = pipeline.noisy_set(config.data)
-        if config.data.exact_images > len(images):
-            asked = config.data.exact_images
-            raise UserError(f'--exact_images={asked} must be at most {len(images)}, or 0 for all images')
-        _check_classes(labels, config.data.num_classes)
+        images, labels = loaded
         config = config.replace(exact_images=len(images))
         stored = len(images)
         with devices.strategy().scope():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from absl import logging
 
 from drl_tf.base.errors import UserError
-from drl_tf.config import chains
+from drl_tf.config import chains, objectives
 from drl_tf.config import config as configuration
 from drl_tf.config.training_options import LOSSES_OF_HEIGHTS
 from drl_tf.core.weights import Weights
@@ -137,10 +137,13 @@ def starting_step(
       weights: which weights of `init_from` to take: 'ema' (averages) or 'raw'.
 
     Raises:
-      UserError: all checkpoints are damaged, or the weights of `init_from` do not fit the model.
+      UserError: all checkpoints are damaged, the weights of `init_from` do not fit the model, or the run in
+        the workdir did not start from them.
     """
     config = model.config
     if run.steps():
+        if init_from:
+            _check_started(workdir, init_from, weights)
         step = checkpoint.restore(model, workdir)
         run.set_aside_after(step, 'damaged')
         print(f'resuming at step {step}')
@@ -152,7 +155,33 @@ def starting_step(
     run.record_start(_take_weights(model, init_from, weights) if init_from else {})
     if not init_from:
         _warn_of_heights_before_slopes(config)
+    if objectives.hides_no_class(config):
+        logging.warning(
+            'With --label_dropout=0, only images of no class (label -1) teach the energy without a class, '
+            'which guidance, compose, likelihood, score, ood and inpainting use: give --label_dropout=0.1 '
+            'for them'
+        )
     return 0
+
+
+def _check_started(workdir: str, init_from: str, weights: Weights) -> None:
+    """Raises UserError if the run in a workdir did not start from the weights of `init_from`.
+
+    The record of the start has the name of the other run, not its path, so that this run may be moved. The
+    other run may have been trained further since.
+    """
+    start = workers.told_by_chief(lambda: beginnings.beginning(workdir)['start'])
+    if (start.get('init_from'), start.get('weights')) != (_name_of(init_from), weights):
+        raise UserError(
+            f'--workdir={workdir} holds a run that did not start from the {weights} weights of {init_from}: '
+            'drop --init_from to continue that run, or give another --workdir or --restart'
+        )
+
+
+def _name_of(init_from: str) -> str:
+    """Returns the name of the run or exported model in the directory `init_from`, for the record."""
+    version = exported.source(init_from)
+    return exported.name_of(version) if version else os.path.basename(os.path.abspath(init_from))
 
 
 def _warn_of_heights_before_slopes(config: Config) -> None:
@@ -212,9 +241,8 @@ def _take_weights(model: RecoveryLikelihood, init_from: str, weights: Weights) -
         for network in mine:
             network.set_weights(Weights(weights).of(*theirs).get_weights())
     print(f'starting from the {weights} weights of {init_from} at step {step}')
-    version = exported.source(init_from)
     return {
-        'init_from': exported.name_of(version) if version else os.path.basename(os.path.abspath(init_from)),
+        'init_from': _name_of(init_from),
         'weights': weights,
         'step': step,
         'dataset': other.data.dataset,

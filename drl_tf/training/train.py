@@ -17,12 +17,13 @@ from drl_tf.base.errors import DivergenceError, UserError, one_line
 from drl_tf.config import combinations, objectives
 from drl_tf.config.config import Config
 from drl_tf.core.weights import Weights
+from drl_tf.data import indexed
 from drl_tf.distributed import devices
 from drl_tf.report import pages
 from drl_tf.runs import workdirs
 from drl_tf.runs.run_directory import METRICS, Run, opened
-from drl_tf.training import callbacks, exact, resume
-from drl_tf.training.batches import prepare_images, show_batches, training_batches
+from drl_tf.training import callbacks, exact, resume, rollbacks
+from drl_tf.training.batches import broken_picture, prepare_images, show_batches, training_batches
 from drl_tf.training.optimizers import compiled_model
 from drl_tf.training.page import Page
 from drl_tf.training.progress import ProgressBar, Stopwatch
@@ -63,7 +64,8 @@ def train(
       Lines to print, {label: text}: the last step, the paths of the files, and the time.
 
     Raises:
-      UserError: the workdir is in use or holds a run of another configuration, or `init_from` does not fit.
+      UserError: the workdir is in use or holds a run of another configuration, `init_from` does not fit, or a
+        file of the dataset is missing or damaged.
       DivergenceError: the loss is not finite or too large, and going back to earlier checkpoints did not
         help.
       Interrupted: SIGINT or SIGTERM came; training finished the current step and saved a checkpoint.
@@ -79,11 +81,13 @@ def train(
         resume.check_start(config, init_from)
     prepare_images(config)
     with opened(workdir) as run:
+        begins = restart or not run.steps()
+        loaded = exact.load_images(config) if begins and config.network.energy == 'exact' else None
         kept = restart and run.put_aside(init_from)
         if kept:
             print(f'moved the run in {workdir} to {kept}')
         if config.network.energy == 'exact':
-            return exact.store_images(config, workdir, run)
+            return exact.store_images(config, workdir, run, loaded)
         config = resume.completed(config, workdir, init_from)
         page = Page(workdir)
         with page.at_end():
@@ -118,24 +122,24 @@ def _train_with_rollbacks(task: Task) -> dict[str, str]:
     Each attempt rebuilds the model and restores the last checkpoint.
     """
     options = task.config.training
-    rollbacks = task.run.rollbacks()
+    past = rollbacks.former(task.config, task.workdir, task.run)
     begin = time.monotonic()
     time_limit = TimeLimit(options.max_minutes * 60)
     stopwatch = Stopwatch()
     while True:
         try:
-            places = _attempt(task, len(rollbacks), time_limit, stopwatch)
+            places = _attempt(task, len(past), time_limit, stopwatch)
             total = time.monotonic() - begin
             share = stopwatch.seconds / total
             return {**places, 'time': f'{total:,.0f} s, {share:.0%} of it in training steps'}
         except DivergenceError as error:
-            if len(rollbacks) >= options.max_rollbacks:
-                raise DivergenceError(f'{error} (rolled back {len(rollbacks)} times)', error.step) from error
-            task.run.step_back(rollbacks, error.step)
-            rollbacks = [*rollbacks, error.step]
-            scale = options.rollback_factor ** len(rollbacks)
+            if len(past) >= options.max_rollbacks:
+                raise DivergenceError(f'{error} (rolled back {len(past)} times)', error.step) from error
+            task.run.step_back(past, error.step)
+            past = [*past, error.step]
+            scale = options.rollback_factor ** len(past)
             logging.warning(
-                f'the energies diverged at step {error.step}: rollback {len(rollbacks)}, learning rates '
+                f'the energies diverged at step {error.step}: rollback {len(past)}, learning rates '
                 f'times {scale:g}'
             )
 
@@ -202,11 +206,20 @@ def _fit(
 
 @contextlib.contextmanager
 def _as_user_error(config: Config) -> Iterator[None]:
-    """Context manager: raises UserError for a damaged file of the dataset."""
+    """Context manager: raises UserError for a damaged file of the dataset, or a picture that is gone."""
     try:
         yield
     except tf.errors.DataLossError as error:
         raise UserError(
             f'--dataset={config.data.dataset} has a damaged file ({one_line(error)}): remove and prepare it '
             'again; the same command then continues from the last checkpoint'
+        ) from error
+    except (tf.errors.InvalidArgumentError, tf.errors.UnknownError) as error:
+        # What `tf.data` says of an error of Python ends in its traceback.
+        broken = broken_picture(config.data) if indexed.__file__ in str(error) else ''
+        if not broken:
+            raise
+        raise UserError(
+            f'--dataset={config.data.dataset} has a picture that can no longer be read ({broken}): put it '
+            'back, or move it away; the same command then continues from the last checkpoint'
         ) from error

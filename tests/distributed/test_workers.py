@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers import forks, stand_in
+from helpers import forks, own_data, stand_in
 from helpers.tiny import call
 
 from drl_tf.base.files import held
@@ -202,3 +202,15 @@ def test_workers_with_different_options(tmp_path):
         'worker 1 has other options' in mine[0] and '--learning_rate=0.5 here' in mine[0] for mine in errors
     )
     assert not (tmp_path / 'w').exists()
+
+
+def test_workers_with_different_pictures(tmp_path):
+    """One of the copies lacks a picture."""
+    for name in ('whole', 'part'):
+        (tmp_path / name).mkdir()
+        own_data.write('folder', tmp_path / name)
+    (tmp_path / 'part' / 'pictures' / 'bee' / '23.png').unlink()
+    options = [*OPTIONS, '--dataset=folder', '--evaluate_every=0', f'--workdir={tmp_path}/w']
+    places = [(f'--data_dir={tmp_path}/{name}/pictures',) for name in ('whole', 'part')]
+    codes, errors = ended(tmp_path, start(tmp_path, *options, differing=places))
+    assert codes == [2, 2] and all('worker 1 has other data than the chief' in mine[0] for mine in errors)

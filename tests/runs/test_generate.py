@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -58,9 +59,25 @@ def test_a_repeated_call_loads_no_model(sample, tmp_path, monkeypatch):
     assert len(loaded) == 3
 
 
-def test_a_set_of_other_weights_is_not_taken_for_finished(sample, tmp_path, monkeypatch):
-    """The directory of single images has the name of the former set, and nothing of it stays."""
+def test_pictures_of_two_runs_lie_side_by_side(sample, tiny_run, tmp_path):
+    """The runs differ in their weights alone: a copy goes on from an earlier step."""
+    other = shutil.copytree(tiny_run, tmp_path / 'other')
+    shutil.copytree(
+        other / 'checkpoints' / '00000024', other / 'checkpoints' / '00000032', dirs_exist_ok=True
+    )
     options = [f'--output_dir={tmp_path}/out', '--save_images']
+    sample(*options)
+    before = {path: path.read_bytes() for path in (tmp_path / 'out').rglob('*.png')}
+    assert len(before) == 6
+    sample(*options, f'--workdir={other}')
+    after = {path: path.read_bytes() for path in (tmp_path / 'out').rglob('*.png')}
+    assert len(after) == 12 and before.items() <= after.items()
+    assert DRAWN_BEFORE in sample(*options) and DRAWN_BEFORE in sample(*options, f'--workdir={other}')
+
+
+def test_a_set_of_other_weights_is_not_taken_for_finished(sample, tiny_run, tmp_path, monkeypatch):
+    """The directory of single images has the name of the former set, and nothing of it stays."""
+    options = [f'--workdir={shutil.copytree(tiny_run, tmp_path / "w")}', '--save_images']
     lines = sample(*options)
     path = sorted(pathlib.Path(lines[-2].split()[-1]).iterdir())[0]
     Image.fromarray(np.zeros([16, 16], np.uint8)).save(path)
@@ -71,16 +88,16 @@ def test_a_set_of_other_weights_is_not_taken_for_finished(sample, tmp_path, monk
     np.testing.assert_array_equal(np.asarray(Image.open(path)), drawn[0, ..., 0])
 
 
-def test_pictures_of_other_weights_do_not_stay(sample, tmp_path, monkeypatch):
+def test_pictures_of_other_weights_do_not_stay(sample, tiny_run, tmp_path, monkeypatch):
     """A set that was drawn again without single images has none, so a third call writes them."""
-    out = f'--output_dir={tmp_path}/out'
-    path = sorted(pathlib.Path(sample(out, '--save_images')[-2].split()[-1]).iterdir())[0]
+    run = f'--workdir={shutil.copytree(tiny_run, tmp_path / "w")}'
+    path = sorted(pathlib.Path(sample(run, '--save_images')[-2].split()[-1]).iterdir())[0]
     path.write_bytes(b'of a former model')
     plain = checkpoint.fingerprint
     monkeypatch.setattr(checkpoint, 'fingerprint', lambda *arguments: plain(*arguments)[::-1])
-    sample(out)
+    sample(run)
     assert not path.exists()
-    assert DRAWN_BEFORE not in sample(out, '--save_images')
+    assert DRAWN_BEFORE not in sample(run, '--save_images')
     assert np.asarray(Image.open(path)).shape == (16, 16)
 
 

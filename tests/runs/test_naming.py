@@ -23,6 +23,8 @@ def test_names_of_many_levels_are_short_and_differ(tmp_path):
     }
     assert len(names) == 6 and all(len(name.encode()) < 200 for name in names)
     assert file_stem(config, tmp_path, request) == '00000008-ema-16-seed0'
+    of_models = {set_name(config, tmp_path, SampleRequest(4, step=8), model) for model in ('', 'a', 'b')}
+    assert len(of_models) == 3 and '00000008-ema-4-seed0' in of_models
 
 
 def test_places_of_the_data_are_not_in_names(tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -70,6 +71,14 @@ def test_more_images_than_there_are_are_refused(capsys, tmp_path):
     """The run would store fewer, and refuse the same command when it is given again."""
     command = [*OPTIONS[:-1], '--exact_images=5000', f'--workdir={tmp_path}/w']
     assert '--exact_images=5000 must be at most 4000, or 0 for all images' in refused(capsys, *command)
+
+
+@pytest.mark.parametrize('flag', ['--exact_images=5000', '--num_classes=-1'])
+def test_a_restart_that_is_refused_moves_nothing(run, capsys, tmp_path, flag):
+    shutil.copytree(run, tmp_path / 'w')
+    command = [*OPTIONS[:-1], '--exact_images=5', flag, '--restart', f'--workdir={tmp_path}/w']
+    assert '--exact_images=5' in refused(capsys, *command)
+    assert (tmp_path / 'w' / 'checkpoints' / '00000000').is_dir() and not (tmp_path / 'w.1').exists()
 
 
 def test_python_loads_it(run, tmp_path):

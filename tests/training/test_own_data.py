@@ -8,10 +8,13 @@ import pytest
 from helpers import own_data
 from helpers.tiny import TINY_NETWORK, call, refused
 
+from drl_tf.base.errors import UserError
 from drl_tf.cli import parsing
 from drl_tf.config import config as configuration
 from drl_tf.data import images, indexed, pipeline, tfds_pictures
+from drl_tf.distributed import workers
 from drl_tf.tools import kills
+from drl_tf.training import batches, train
 from drl_tf.training.stopping import StopAtEnd
 
 # The network is tiny; the recipe is that of folders.
@@ -164,6 +167,43 @@ def test_a_run_refuses_data_with_other_classes(tmp_path, capsys):
     assert 'has 3 classes, and --num_classes=2' in error
     (tmp_path / 'pictures').rename(tmp_path / 'away')
     assert call(capsys, '--mode=sample', f'--workdir={tmp_path}/w', '--num_samples=2')[0] == 0
+
+
+@pytest.mark.parametrize('kept', [0, 40])
+def test_a_picture_that_is_lost_during_training_is_named(tmp_path, capsys, monkeypatch, kept):
+    """It vanishes, or is cut off, after the check of all pictures."""
+    monkeypatch.setattr(images, 'MAX_BYTES_IN_MEMORY', 0)
+    command = [*OPTIONS, *own_data.write('folder', tmp_path), f'--workdir={tmp_path}/w', '--train_steps=9']
+    path = tmp_path / 'pictures' / 'bee' / '03.png'
+
+    def lose(*_):
+        content = path.read_bytes()[:kept]
+        path.unlink()
+        if content:
+            path.write_bytes(content)
+
+    monkeypatch.setattr(train, 'show_batches', lose)
+    line = refused(capsys, *command)
+    assert f'has a picture that can no longer be read ({path}: ' in line and 'from the last check' in line
+
+
+def test_workers_with_other_pictures_are_refused(tmp_path, monkeypatch):
+    """This process stands in for a second worker. Copies may lie elsewhere, with the same names."""
+    config = parsing.configuration_of([*OPTIONS, *own_data.write('folder', tmp_path)])
+    monkeypatch.setattr(workers, 'count', lambda: 2)
+    said = []
+    monkeypatch.setattr(workers, 'exchange', lambda value: said.append(value) or [value, value])
+    batches.training_batches(config, 0)
+    (of_chief,) = {value for value in said if value}
+
+    monkeypatch.setattr(workers, 'exchange', lambda value: [of_chief if type(value) is str else None, value])
+    (tmp_path / 'pictures').rename(tmp_path / 'copy')
+    copied = config.replace(data_dir=f'{tmp_path}/copy')
+    batches.training_batches(copied, 0)
+    (tmp_path / 'copy' / 'bee' / '03.png').rename(tmp_path / 'copy' / 'bee' / '30.png')
+    indexed.forget()
+    with pytest.raises(UserError, match=r'other data than the chief .*23 \+ 1 pictures, .* the same files'):
+        batches.training_batches(copied, 0)
 
 
 def test_prepare_needs_a_new_directory_and_pictures(tmp_path, capsys):

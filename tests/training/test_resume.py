@@ -1,11 +1,14 @@
 """The weights that a new run may start from."""
 
+import json
+import types
+
 import pytest
 from helpers.small_models import OPTIONS, PRECONDITIONED
 
 from drl_tf.base.errors import UserError
 from drl_tf.runs import run_directory
-from drl_tf.training.resume import check_start
+from drl_tf.training.resume import check_start, starting_step
 
 
 @pytest.fixture
@@ -64,3 +67,22 @@ def test_one_given_scale_of_the_data_is_compared_and_the_other_taken(starts):
     fresh = PRECONDITIONED.replace(data_mean=(), data_std=0.0)
     assert starts(fresh.replace(data_std=0.5), other) is None
     assert '--data_mean=0.5 here, 0.25 there' in starts(fresh.replace(data_mean=(0.5,)), other)
+
+
+@pytest.mark.parametrize(
+    ('record', 'weights'),
+    [
+        (None, 'ema'),
+        ({'init_from': 'other', 'weights': 'ema'}, 'ema'),
+        ({'init_from': 'slopes', 'weights': 'ema'}, 'raw'),
+    ],
+)
+def test_a_run_does_not_resume_as_one_with_another_start(tmp_path, record, weights):
+    (tmp_path / 'checkpoints' / '00000002').mkdir(parents=True)
+    if record:
+        (tmp_path / 'start.json').write_text(json.dumps(record))
+    model = types.SimpleNamespace(config=OPTIONS)
+    workdir = str(tmp_path)
+    wanted = f'--workdir={workdir} holds a run that did not start from the {weights} weights of runs/slopes'
+    with pytest.raises(UserError, match=wanted):
+        starting_step(model, run_directory.Run(workdir), workdir, 'runs/slopes', weights)

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from helpers.tiny import TINY, call, refused
 
+from drl_tf.cli.parsing import configuration_of
 from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 
 RUN_AWAY = [*TINY, '--learning_rate=1', '--train_steps=40', '--max_loss=50']
@@ -58,6 +59,30 @@ def test_a_run_that_ran_away_goes_on_with_a_lower_rate(capsys, tmp_path):
     (step,) = json.loads((tmp_path / 'w' / 'rollbacks.json').read_text())
     lines = [json.loads(line) for line in (tmp_path / 'w' / 'metrics.jsonl').read_text().splitlines()]
     assert step < 40 and [line['step'] for line in lines] == [8, 16, 24, 32, 40]
+
+
+@pytest.mark.parametrize(
+    ('rate', 'attempt', 'said'), [('1e-3', 0, ''), ('1', 3, 'learning rates times 0.125: 3 rollbacks')]
+)
+def test_rollbacks_before_the_first_checkpoint_count_for_the_same_options(
+    capsys, tmp_path, monkeypatch, rate, attempt, said
+):
+    """A run with another rate begins anew in the workdir of one that left no checkpoint."""
+    attempts = []
+    plain = RecoveryLikelihood.contrastive_loss
+
+    def noted(model, *arguments):
+        attempts.append(model.attempt)
+        return plain(model, *arguments)
+
+    monkeypatch.setattr(RecoveryLikelihood, 'contrastive_loss', noted)
+    configuration_of([*TINY, '--learning_rate=1']).save(tmp_path)
+    (tmp_path / 'rollbacks.json').write_text('[5, 6, 7]')
+    command = [*TINY, f'--learning_rate={rate}', '--train_steps=1', f'--workdir={tmp_path}']
+    code, out, err = call(capsys, *command)
+    assert code == 0 and set(attempts) == {attempt}, err
+    assert ('learning rates times' in out) == bool(said) and said in out
+    assert (tmp_path / 'rollbacks.json').exists() == bool(attempt)
 
 
 @pytest.mark.slow

@@ -41,13 +41,15 @@ def lines(workdir):
 
 
 def test_a_second_stage_starts_from_a_run_and_resumes_exactly(capsys, start, tmp_path):
-    options = [*OPTIONS, *SECOND_STAGE, '--contrastive_after=2', f'--init_from={start}']
+    """Also where the first run lies elsewhere by then."""
+    options = [*OPTIONS, *SECOND_STAGE, '--contrastive_after=2', '--train_steps=6']
     whole, parts = tmp_path / 'whole', tmp_path / 'parts'
-    code, out, err = call(capsys, *options, '--train_steps=6', f'--workdir={whole}')
+    code, out, err = call(capsys, *options, f'--init_from={start}', f'--workdir={whole}')
     assert code == 0 and f'starting from the ema weights of {start} at step 2' in out, err
     shutil.copytree(whole, parts)
     shutil.rmtree(parts / 'checkpoints' / '00000006')
-    code, out, _ = call(capsys, *options, '--train_steps=6', f'--workdir={parts}')
+    moved = shutil.copytree(start, tmp_path / 'moved' / start.name)
+    code, out, _ = call(capsys, *options, f'--init_from={moved}', f'--workdir={parts}')
     assert code == 0 and 'resuming at step 4' in out
     kills.assert_same(whole, parts, 6)
     before, *after = (line['level_contrastive'] for line in lines(whole))
@@ -100,6 +102,15 @@ def test_levels_without_energy_are_refused(capsys, start, tmp_path):
         (['--objective=contrastive', '--levels=walk', '--energy_l2=1'], '--energy_l2=1 is for'),
         (['--contrastive=1', '--mcmc_steps=1', '--contrastive_step=0'], '--contrastive_step=0 is delta_t'),
         (['--contrastive_corrector=hmc'], '--contrastive_corrector=hmc is for recovery likelihood'),
+        (['--contrastive=0.1', '--contrastive_corrector=hmc'], '=hmc is for chains, and --mcmc_steps=0 runs'),
+        (['--contrastive=0.1', '--contrastive_step=0.1'], '--contrastive_step=0.1 is for chains'),
+        (['--network=unet', '--norm=instance'], '--norm=instance is for --network=resnet, not unet'),
+        (['--network=unet', '--conv_downsample'], '--conv_downsample is for --network=resnet'),
+        (['--network=unet', '--noconv_shortcut'], '--noconv_shortcut is for --network=resnet'),
+        (['--network=unet', '--nogain'], '--nogain is for --network=resnet'),
+        (['--network=unet', '--time_act'], '--time_act is for --network=resnet'),
+        (['--network=unet', '--nozero_residual'], '--nozero_residual is for --network=resnet'),
+        (['--network=unet', '--nooutput_bias'], '--nooutput_bias is for --network=resnet'),
         (['--contrastive=-1'], '--contrastive=-1.0 must be at least 0'),
         (['--recipe=t6', '--contrastive=1'], '--contrastive=1 needs --objective=score_matching'),
     ],
@@ -138,3 +149,22 @@ def test_heights_before_slopes_are_warned_of(words, warned, tmp_path, monkeypatc
     (tmp_path / 'start.json').write_text('{}')
     assert resume.starting_step(model, Run(str(tmp_path)), str(tmp_path), None, 'ema') == 0
     assert said == warned and not (tmp_path / 'start.json').exists()
+
+
+@pytest.mark.parametrize(
+    ('label_dropout', 'warned'),
+    [('0', True), ('0.1', False)],
+)
+def test_classes_that_are_never_hidden_are_warned_of(label_dropout, warned, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(resume.logging, 'warning', lambda text, *_: said.append(text))
+    words = [*OPTIONS, '--num_classes=-1', f'--label_dropout={label_dropout}']
+    model = types.SimpleNamespace(config=parsing.configuration_of(words))
+    assert resume.starting_step(model, Run(str(tmp_path)), str(tmp_path), None, 'ema') == 0
+    assert any('--label_dropout=0' in text for text in said) == warned
+
+
+def test_a_run_sampled_without_chains_keeps_the_options_of_its_training():
+    """K = 0 in sampling says nothing of the chains that trained the model."""
+    words = [*OPTIONS, *SECOND_STAGE, '--contrastive_corrector=hmc']
+    assert parsing.configuration_of(words).replace(mcmc_steps=(0,)).negatives == 'langevin'

@@ -14,7 +14,7 @@ from helpers import forks
 from helpers.tiny import ROOT, TINY, call, refused
 
 from drl_tf.distributed import devices
-from drl_tf.runs import drawing, generate
+from drl_tf.runs import checkpoint, drawing, generate
 from drl_tf.tools import kills
 
 
@@ -49,10 +49,11 @@ def test_a_run_that_never_began_leaves_its_workdir_free(capsys, tmp_path):
 
 
 def test_training_goes_back_to_a_sound_checkpoint(capsys, tiny_run, tmp_path):
-    """The newest one is truncated and the log has a torn line: the run resumes at the one before, and says
-    so."""
+    """The newest one, the best so far, is truncated and the log has a torn line: the run resumes at the one
+    before, says so, and will find its best anew."""
     workdir = tmp_path / 'copy'
     shutil.copytree(tiny_run, workdir)
+    checkpoint.keep_best(str(workdir), 32, {'score': 1})
     data = next((workdir / 'checkpoints' / '00000032').glob('*.data*'))
     data.write_bytes(data.read_bytes()[:1000])
     (workdir / 'checkpoints' / '00000099').mkdir()
@@ -64,6 +65,7 @@ def test_training_goes_back_to_a_sound_checkpoint(capsys, tiny_run, tmp_path):
     assert steps == [8, 16, 24, 26]
     kept = sorted(path.name for path in (workdir / 'checkpoints').iterdir())
     assert kept == ['00000016', '00000024', '00000026', 'damaged-32', 'damaged-99']
+    assert checkpoint.best_score(str(workdir)) is None and (workdir / 'best.1' / '00000032').is_dir()
 
 
 def test_a_signal_saves_the_step(capsys, tmp_path):
