@@ -21,5 +21,10 @@ FROM ${DEVICE}
 WORKDIR /drl_tf
 COPY . .
 RUN pip install --no-cache-dir --editable .
-CMD ["python", "run.py", "--mode=train,sample,evaluate,likelihood,export,report", "--workdir=runs/demo", \
-     "--max_minutes=5", "--export_dir=runs/demo/saved_model"]
+# Two commands, because --cpu_split is off where a command finds log p. The shell passes SIGTERM on to Python.
+CMD ["sh", "-c", "\
+    stop() { kill -TERM $python; wait $python; }; \
+    trap stop TERM INT; \
+    python run.py --mode=train,sample,evaluate --workdir=runs/demo --max_minutes=5 & python=$!; wait $python || exit; \
+    python run.py --mode=likelihood,export,report --workdir=runs/demo --export_dir=runs/demo/saved_model & \
+    python=$!; wait $python"]

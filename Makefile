@@ -5,6 +5,8 @@ DEMO = runs/demo
 XDIST ?= -n 2 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: demo app test test-slow lint docs examples notebooks clean
+# With -j, two pips would write to one .venv.
+.NOTPARALLEL:
 
 # Trains on handwritten digits for at most five minutes, samples, measures, finds log p, exports, and writes the page of the run.
 demo: .venv/ready
@@ -39,8 +41,9 @@ examples: .venv/examples
 notebooks: .venv/examples
 	$(BIN)/python examples/notebooks.py build
 
+# Removes what is built; trained runs stay.
 clean:
-	rm -rf .venv runs site
+	rm -rf .venv site build *.egg-info
 
 .venv/ready: setup.cfg
 	$(PYTHON) -m venv .venv

@@ -1,11 +1,14 @@
-"""The package as a wheel, in an environment that has its dependencies and nothing else.
+"""The package as a wheel, in an environment that has its dependencies and nothing else; make and Docker.
 
 Files of the tests' own environment stand in for the dependencies: unpacking them anew would take a minute.
 """
 
+import configparser
 import importlib.metadata
 import os
 import pathlib
+import re
+import shutil
 import subprocess
 import sys
 
@@ -23,6 +26,7 @@ np.save('images.npy', images)
 print(images.shape, images.dtype, sorted(model.presets))
 """
 PIP = ('-m', 'pip', '--disable-pip-version-check')
+WHEEL = (*PIP, 'wheel', '--no-deps', '--no-build-isolation')
 
 
 def needed(requirements, extras=('',), found=None):
@@ -48,10 +52,14 @@ def files_of(directory):
     return sorted(str(path.relative_to(directory)) for path in directory.rglob('*') if path.is_file())
 
 
-def assert_models(directory):
-    """Asserts that a directory has every file of the models of the checkout."""
+def assert_files(package):
+    """Asserts that a package has the modules of the checkout and every file of its models."""
+    modules, ours = (
+        [path for path in files_of(root) if path.endswith('.py')] for root in (package, ROOT / 'drl_tf')
+    )
+    assert modules == ours
     for version in (ROOT / 'saved_models').glob('*/[0-9]*'):
-        assert files_of(directory / version.parent.name / version.name) == files_of(version)
+        assert files_of(package / 'saved_models' / version.parent.name / version.name) == files_of(version)
 
 
 def link(distribution, site_packages):
@@ -60,6 +68,39 @@ def link(distribution, site_packages):
     for file in (str(each) for each in distribution.files if '..' not in each.parts):
         os.makedirs(os.path.dirname(f'{site_packages}/{file}'), exist_ok=True)
         os.symlink(f'{root}/{file}', f'{site_packages}/{file}')
+
+
+def test_setuptools_still_has_what_tensorflow_hub_imports():
+    """`pkg_resources`, which setuptools 82 does not have."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / 'setup.cfg')
+    (versions,) = (
+        each.specifier
+        for each in map(Requirement, settings['options']['install_requires'].split('\n')[1:])
+        if each.name == 'setuptools'
+    )
+    assert '65.5.0' in versions and '81.0.0' in versions and '82.0.0' not in versions
+
+
+def test_clean_keeps_the_runs():
+    commands = subprocess.run(['make', '-n', 'clean'], cwd=ROOT, capture_output=True, text=True, check=True)
+    removed = commands.stdout.split()
+    assert 'build' in removed and 'runs' not in removed
+
+
+def test_docker_and_make_run_the_same_demo():
+    texts = [(ROOT / name).read_text() for name in ('Makefile', 'Dockerfile')]
+    demo, image = (re.findall('--mode=(train.*?|like.*?) ', text) for text in texts)
+    assert demo == image == ['train,sample,evaluate', 'likelihood,export,report']
+
+
+def copied_sources(directory):
+    """Copies what a wheel is built from, but for build/: setuptools would take deleted files from there."""
+    for name in ('drl_tf', 'flags', 'saved_models'):
+        shutil.copytree(ROOT / name, directory / name, symlinks=True)
+    for name in ('setup.cfg', 'pyproject.toml', 'README.md', 'LICENSE'):
+        shutil.copy(ROOT / name, directory)
+    return directory
 
 
 @pytest.mark.slow
@@ -81,7 +122,7 @@ def test_the_wheel_works_where_only_its_dependencies_are(tmp_path):
         assert done.returncode == 0, done.stderr
         return done
 
-    call(sys.executable, *PIP, 'wheel', '--no-deps', '--no-build-isolation', '--wheel-dir', '.', ROOT)
+    call(sys.executable, *WHEEL, '--wheel-dir', '.', copied_sources(tmp_path / 'checkout'))
     (wheel,) = tmp_path.glob('drl_tf-*.whl')
     call(sys.executable, '-m', 'venv', '--without-pip', 'empty')
     programs = tmp_path / 'empty' / 'bin'
@@ -91,7 +132,7 @@ def test_the_wheel_works_where_only_its_dependencies_are(tmp_path):
             programs / 'python', '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))'
         ).stdout.strip()
     )
-    assert_models(site_packages / 'drl_tf' / 'saved_models')
+    assert_files(site_packages / 'drl_tf')
     (metadata,) = importlib.metadata.distributions(name='drl_tf', path=[str(site_packages)])
     for distribution in {each.name: each for each in needed(metadata.requires).values()}.values():
         link(distribution, site_packages)

@@ -6,10 +6,10 @@ from typing import Any
 
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import REMOTE
-from drl_tf.cli import app_checks, edit_checks, output_checks, sampler_checks, score_checks
+from drl_tf.cli import app_checks, edit_checks, output_checks, paths, sampler_checks, score_checks
 from drl_tf.cli.command_options import MODES, SCORED, Command, labels_of, num_scored
 from drl_tf.cli.options_by_mode import READ_BY, SET_BY_ROWS, modes_of_a_run, readers
-from drl_tf.config import chains, combinations
+from drl_tf.config import chains, combinations, objectives
 from drl_tf.config import config as configuration
 from drl_tf.config.config import Config
 from drl_tf.config.data_options import LOCAL_PATHS, Data
@@ -18,20 +18,13 @@ from drl_tf.experiments import ablation_rows
 from drl_tf.runs import exported, workdirs
 
 _OF_IMAGES = ('prepare', 'stats', 'likelihood', 'score', 'ood', *SCORED)
-_LOCAL = (
-    'workdir',
-    'official_checkpoint',
-    'init_from',
-    'samples',
-    'input',
-    'background',
-    'output_dir',
-    'export_dir',
-    'manual_dir',
-    'labels_file',
-    'stats_file',
-    'inception',
-)
+# Options that stand for nothing if their value is empty, as that of a shell's variable may be.
+_NEVER_EMPTY = {
+    'samples': 'a path',
+    'init_from': 'a run or an exported model',
+    'background': 'a run or an exported model',
+    'compare': 'directories of runs',
+}
 
 
 def check_command(command: Command, given: dict[str, Any]) -> None:
@@ -58,13 +51,14 @@ def check_command(command: Command, given: dict[str, Any]) -> None:
         raise UserError('--mode=prepare needs --output_dir, a new directory for the files')
     if 'model' in given:
         _check_model(command, given)
-    if 'samples' in given and not command.samples:
-        raise UserError('--samples= must be a path')
+    for name, what in _NEVER_EMPTY.items():
+        if name in given and not given[name]:
+            raise UserError(f'--{name}= must be {what}: give one, or drop the option')
     if command.best and 'checkpoint_step' in given:
         raise UserError(f'--best and --checkpoint_step={command.checkpoint_step}: drop one of them')
     if command.dry_run_devices and not command.dry_run:
         raise UserError(f'--dry_run_devices={command.dry_run_devices} is for --dry_run: add that, or drop it')
-    for name in _LOCAL:
+    for name in paths.LOCAL:
         if REMOTE in given.get(name, ''):
             raise UserError(
                 f'--{name}={given[name]} must be a path on this machine: only --data_dir may be remote, such '
@@ -171,6 +165,8 @@ def check_configuration(command: Command, config: Config, workdir: str) -> None:
         _check_classes(command, config)
     if modes & {'likelihood', 'long_run'}:
         _check_energies(command, config)
+    if 'train' in modes and (command.restart or not workdirs.steps(workdir)):
+        objectives.check_new(config)
     if 'export' in modes:
         combinations.check_exportable(config)
     if 'sweep_chains' in modes:

@@ -11,10 +11,11 @@ WRONG_USE = 2
 INTERRUPTED = 130
 _INTRODUCTION = f"""Energy-based models of images by diffusion recovery likelihood, version {__version__}.
 
-  python run.py --dataset=digits                              train; run it again to resume
-  python run.py --mode=sample --workdir=runs/digits_16_cdrl   sample from a trained run
-  python run.py --mode=sample --model=digits                  sample from a model that comes with the package
-  python run.py --dataset=cifar10 --dry_run                   show configuration and cost, and stop
+  python run.py --dataset=digits               train; run it again to resume
+  python run.py --mode=sample --workdir=runs/digits_16_preconditioned
+                                               sample from a trained run
+  python run.py --mode=sample --model=digits   sample from a model that comes with the package
+  python run.py --dataset=cifar10 --dry_run    show configuration and cost, and stop
 
 --noNAME turns the switch --NAME off. --flagfile=FILE reads options from a file, one a line.
 --dataset=X reads these presets if they exist: flags/recipe_<recipe>.flags, flags/X.flags,

@@ -12,7 +12,7 @@ from absl import flags
 
 import drl_tf
 from drl_tf.base.errors import UserError
-from drl_tf.cli import flagfiles
+from drl_tf.cli import flagfiles, paths
 from drl_tf.cli.command_options import Command
 from drl_tf.cli.options_by_mode import READ_BY, modes_of_a_run
 from drl_tf.cli.suggestions import LONGEST_NAME, suggestion
@@ -108,8 +108,9 @@ def _stored(command: Command, values: flags.FlagValues) -> tuple[Config, str]:
 
     version = exported.find(exported.two_of(command.model)[0]) if command.model else None
     if not (command.workdir or version):
-        modes = ','.join(modes_of_a_run(command))
-        raise UserError(f'--mode={modes} needs --workdir, the directory of a trained run, or --model')
+        modes = modes_of_a_run(command)
+        or_model = ', or --model' if set(modes) <= set(READ_BY['model']) else ''
+        raise UserError(f'--mode={",".join(modes)} needs --workdir, the directory of a trained run{or_model}')
     workdir = command.workdir
     if version and not workdir:
         workdir = os.path.join('runs', f'model_{exported.name_of(version)}')
@@ -213,6 +214,7 @@ def parse(argv: Sequence[str], files: Iterable[str | os.PathLike[str]] = ()) -> 
         raise UserError(str(error)) from error
     if len(rest) > 1:
         raise UserError(f'unexpected argument {rest[1]!r}: every option is --name=value')
+    paths.expand_home(values)
     return values
 
 

@@ -11,7 +11,7 @@ from drl_tf.config import chains, objectives, tuned
 from drl_tf.config import config as configuration
 from drl_tf.config.config import Config
 from drl_tf.distributed import cluster, devices, workers
-from drl_tf.runs import exported
+from drl_tf.runs import checkpoint, exported
 
 FLOAT32 = ('export', 'inpaint', 'restore', 'likelihood', 'score', 'ood', 'density', 'long_run', 'report')
 _DRAWING = ('sample', 'compose', 'edit', 'interpolate', 'evaluate', 'sweep_steps', 'sweep_guidance')
@@ -102,3 +102,13 @@ def _check(command: Command, config: Config, workdir: str) -> None:
     if workers.count() > 1:  # A single process checks this before it loads TensorFlow.
         checks.check_configuration(command, config, workdir)
     checks.check_work(command, config)
+    if command.sampler == 'tuned':
+        _check_tuned(command, workdir)
+
+
+def _check_tuned(command: Command, workdir: str) -> None:
+    """Raises UserError if the sampler in the workdir was tuned for other weights than the command uses."""
+    model = exported.find(command.model) if command.model else workdir
+    step = checkpoint.newest_step(model) if command.checkpoint_step < 0 else command.checkpoint_step
+    step = checkpoint.best_step(workdir) if command.best else step
+    tuned.check_source(workdir, checkpoint.fingerprint(model, step))

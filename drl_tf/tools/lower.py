@@ -239,6 +239,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_writable(options.directory, '--directory')
         if options.steps < 0:
             raise UserError(f'--steps={options.steps} must be at least 0')
+        if options.model and words:
+            raise UserError(f'--model={options.model} has its own options: drop {" ".join(words)}')
         for preset in [words] if words or options.model else map(str.split, PRESETS):
             for precision in options.precision.split(','):
                 for program in [options.program] if options.program else PROGRAMS:

@@ -170,20 +170,30 @@ def main() -> None:
     arguments = _parser().parse_args()
     tf.logging.set_verbosity(tf.logging.ERROR)
     server = Server(_configs(arguments))
-    server.poll(0)
-    threading.Thread(target=server.poll, args=(arguments.file_system_poll_wait_seconds,), daemon=True).start()
     over_grpc = grpc.server(
         concurrent.futures.ThreadPoolExecutor((os.cpu_count() or 1) * 4),
-        options=[('grpc.max_receive_message_length', -1)],
+        options=[('grpc.max_receive_message_length', -1), ('grpc.so_reuseport', 0)],
     )
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(_Grpc(server), over_grpc)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(_Grpc(server), over_grpc)
-    if not over_grpc.add_insecure_port(f'127.0.0.1:{arguments.port}'):
-        raise SystemExit(f'port {arguments.port} is taken')
+    place = ('127.0.0.1', arguments.rest_api_port)
+    rest = ThreadingHTTPServer(place, functools.partial(_Rest, server), bind_and_activate=False)
+    _bind(lambda: over_grpc.add_insecure_port(f'127.0.0.1:{arguments.port}'), arguments.port)
+    _bind(rest.server_bind, arguments.rest_api_port)
+    server.poll(0)
+    threading.Thread(target=server.poll, args=(arguments.file_system_poll_wait_seconds,), daemon=True).start()
     over_grpc.start()
-    rest = ThreadingHTTPServer(('127.0.0.1', arguments.rest_api_port), functools.partial(_Rest, server))
+    rest.server_activate()
     print('ready', flush=True)
     rest.serve_forever()
+
+
+def _bind(bind: Callable[[], Any], port: int) -> None:
+    """Calls a function that binds a port; ends the process with one line if that fails."""
+    try:
+        bind()
+    except (RuntimeError, OSError) as error:
+        raise SystemExit(f'port {port} cannot be used: is it taken? Give another') from error
 
 
 def _parser() -> argparse.ArgumentParser:

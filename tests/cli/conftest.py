@@ -20,11 +20,12 @@ def run_dir(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def work():
+def work(tmp_path_factory):
     """What the command line would begin to work on: a list of (command, configuration, workdir, devices),
-    instead of the work."""
+    instead of the work; ~ is an empty directory."""
     begun = []
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('HOME', str(tmp_path_factory.mktemp('home')))
         patch.setattr(run_modes, 'run', lambda *arguments: begun.append(arguments))
         patch.setattr(dry_run, 'show', lambda *_, **__: None)
         yield begun

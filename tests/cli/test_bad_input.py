@@ -3,6 +3,7 @@ value."""
 
 import dataclasses
 import itertools
+import os
 import pathlib
 import tempfile
 
@@ -12,7 +13,7 @@ from helpers.hostile import called, is_typed, refusal, tries
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from drl_tf.cli import command_options, flagfiles, parsing
+from drl_tf.cli import command_options, flagfiles, parsing, paths
 from drl_tf.cli.command_options import MODES
 from drl_tf.cli.options_by_mode import READ_BY
 from drl_tf.config import config as configuration
@@ -66,6 +67,8 @@ def meant(field, text):
     if field.type in (int, float):
         return field.type(int(text, 16)) if field.type is int and text.startswith('0x') else field.type(text)
     if field.type is str:
+        if field.name in paths.PATHS and (text == '~' or text.startswith('~/')):
+            return os.path.expanduser(text)
         return {'true': 'yes', 'false': 'no'}.get(text, text) if field.name == 'flip' else text
     kind = field.type.__args__[0]
     return tuple(map(kind, flags.ListParser().parse(text)))

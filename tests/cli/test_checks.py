@@ -11,7 +11,7 @@ import pytest
 from helpers.tiny import ROOT, TINY, refused, run
 
 from drl_tf.base.errors import UserError
-from drl_tf.cli import checks, output_checks, parsing
+from drl_tf.cli import checks, parsing
 from drl_tf.cli.command_options import Command, export_directory
 from drl_tf.config import combinations, config
 from drl_tf.distributed import devices
@@ -135,6 +135,9 @@ def test_checks_do_not_write(tmp_path):
     (['--zebra'], 'unknown option --zebra: see --help'),
     (['--dataset=MNIST'], 'did you mean mnist?'),
     (['--mode=sample', '--model=digits', '--labels=3,x'], '--labels=3,x must be whole numbers'),
+    (['--init_from='], '--init_from= must be a run or an exported model'),
+    (['--mode=ood', '--model=digits', '--background='], '--background= must be a run or an exported model'),
+    (['--mode=report', '--workdir=run', '--compare='], '--compare= must be directories of runs'),
 ])  # fmt: skip
 def test_options_that_are_not_read_or_not_known(capsys, arguments, words):
     assert words in refused(capsys, *arguments)
@@ -226,6 +229,14 @@ def test_an_export_goes_into_the_workdir_by_default():
     assert export_directory(Command(mode=('export',), export_dir='there'), 'runs/x') == 'there'
 
 
+@pytest.mark.parametrize(
+    ('mode', 'or_model'), [('sample', True), ('report', False), ('sample,report', False)]
+)
+def test_model_is_named_where_all_modes_take_it(capsys, mode, or_model):
+    line = refused(capsys, f'--mode={mode}')
+    assert line.endswith('the directory of a trained run' + ', or --model' * or_model)
+
+
 def test_the_best_checkpoint_has_no_other_step(capsys):
     options = ['--mode=sample', '--workdir=runs/x', '--best', '--checkpoint_step=3']
     assert '--best and --checkpoint_step=3: drop one of them' in refused(capsys, *options)
@@ -234,39 +245,3 @@ def test_the_best_checkpoint_has_no_other_step(capsys):
 def test_dry_run_is_a_switch_too(capsys):
     assert 'must be one of text, json' in refused(capsys, '--dataset=digits', '--dry_run=yaml')
     assert parsing.parse(['run.py', '--dry_run=true']).dry_run == 'text'
-
-
-def test_a_workdir_that_nothing_is_written_to_may_be_read_only(tmp_path, monkeypatch):
-    """What is written elsewhere is checked there."""
-    asked = []
-    model = config.Config().replace(image_size=8, image_channels=1)
-    monkeypatch.setattr(output_checks, 'check_writable', lambda place, option: asked.append(option))
-    for options, expected in (
-        (dict(mode=('export',), export_dir='there'), ['--export_dir']),
-        (dict(mode=('sample',), output_dir='there'), ['--output_dir']),
-        (dict(mode=('sample', 'evaluate'), output_dir='there'), ['--output_dir', '--workdir']),
-        (dict(mode=('sample',)), ['--workdir']),
-    ):
-        asked.clear()
-        checks.check_configuration(Command(**options), model, str(tmp_path))
-        assert asked == expected, options
-
-
-def test_other_pictures_do_not_continue_the_run_in_the_default_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    ours, theirs = (
-        parsing.configuration_of(
-            [f'--dataset=npz:{tmp_path}/{name}.npz', '--image_size=8', '--image_channels=1']
-        )
-        for name in ('cats', 'dogs')
-    )
-    workdir = 'runs/npz_8_t6'
-    os.makedirs(f'{workdir}/checkpoints/00000002')
-    theirs.save(workdir)
-    output_checks.check_configuration(Command(mode=['train']), theirs, workdir)
-    with pytest.raises(
-        UserError, match=f'holds a run on {tmp_path}/dogs.npz, not on {tmp_path}/cats.npz: give'
-    ):
-        output_checks.check_configuration(Command(mode=['train']), ours, workdir)
-    for told in (dict(workdir=workdir), dict(restart=True)):
-        output_checks.check_configuration(Command(mode=['train'], **told), ours, workdir)

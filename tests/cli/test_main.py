@@ -9,6 +9,8 @@ from helpers.tiny import TINY, call, refused, run, sampled
 from PIL import Image
 
 import drl_tf
+from drl_tf.cli import parsing
+from drl_tf.cli.command_options import Command
 from drl_tf.config import config as configuration
 
 
@@ -18,6 +20,13 @@ def test_help_documents_every_option(capsys):
     for field, _ in configuration.Config().options():
         assert f'--{field.name} ' in out and field.metadata['help'] in out
     assert '--num_levels  (whole number, 1 to 999; default 6)' in out
+
+
+def test_help_samples_from_the_run_that_its_first_command_trains(capsys):
+    argv = ['run.py', '--dataset=digits']
+    values = parsing.parse(argv)
+    workdir = parsing.resolve(parsing.group_of(Command, values), values, argv)[1]
+    assert f'python run.py --mode=sample --workdir={workdir}\n' in call(capsys, '--help')[1]
 
 
 def test_version(capsys):
@@ -62,6 +71,22 @@ def test_wrong_use(capsys, tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
     line = refused(capsys, *arguments)
     assert all(word in line for word in words), line
+
+
+def test_a_tilde_is_the_home_directory(monkeypatch):
+    monkeypatch.setenv('HOME', '/home/me')
+    words = '--workdir=~/w --data_dir=~ --model=~/a,~/b --compare=~/c,d --dataset=npz:~/e --ood=folder:~/f'
+    values = parsing.parse(['run.py', *words.split(), '--input=~me/x', '--output_dir=a~/b'])
+    assert (values.workdir, values.data_dir) == ('/home/me/w', '/home/me')
+    assert (values.model, values.compare) == ('/home/me/a,/home/me/b', ['/home/me/c', 'd'])
+    assert (values.dataset, values.ood) == ('npz:/home/me/e', ['folder:/home/me/f'])
+    assert (values.input, values.output_dir) == ('~me/x', 'a~/b')
+
+
+def test_a_tilde_leads_to_pictures_of_the_home_directory(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    line = refused(capsys, '--mode=score', '--model=digits', '--input=~/x.png')
+    assert f'--input={tmp_path}/x.png' in line
 
 
 def test_empty_folder(capsys, tmp_path):

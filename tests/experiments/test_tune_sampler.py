@@ -3,13 +3,17 @@ is used when asked."""
 
 import csv
 import json
+import pathlib
+import shutil
 
 import numpy as np
 import pytest
 from helpers.tiny import TINY, call, refused, scores
 
 from drl_tf.cli.main import main
-from drl_tf.runs import samples
+from drl_tf.config import config as configuration
+from drl_tf.config import tuned
+from drl_tf.runs import checkpoint, samples
 
 SCORED = ['--num_samples=6', '--num_real=32', '--precision=float32']
 KEY = 'frechet_distance_digits_classifier'
@@ -194,6 +198,19 @@ def test_a_tuned_sampler_that_is_missing_or_damaged(capsys, tmp_path, tiny_run):
         (tmp_path / 'tuned_sampler.json').write_text(text)
         line = refused(capsys, *asked, f'--workdir={tmp_path}')
         assert 'tuned_sampler.json is damaged' in line and '--mode=tune_sampler' in line
+
+
+def test_a_sampler_tuned_for_other_weights_is_refused(capsys, tmp_path, tiny_run):
+    run = str(shutil.copytree(tiny_run, tmp_path / 'run'))
+    asked = ['--mode=sample', '--sampler=tuned', f'--workdir={run}', '--num_samples=2', '--precision=float32']
+    path = tuned.save(run, tuned.options_of(configuration.load(run)), {}, checkpoint.fingerprint(run, 16))
+    line = refused(capsys, *asked)
+    assert f'{path} was tuned for other weights: run --mode=tune_sampler again' in line
+    assert call(capsys, *asked, '--checkpoint_step=16')[0] == 0
+    older = json.loads(pathlib.Path(path).read_text())
+    del older['source']
+    pathlib.Path(path).write_text(json.dumps(older))
+    assert call(capsys, *asked)[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,7 @@ def test_many_weights_are_drawn_instead_of_stored(tmp_path, monkeypatch):
     [
         (['--dataset=digit'], '--dataset=digit '),
         (['--model=none'], '--model=none '),
+        (['--model=digits', '--channels=8'], '--model=digits has its own options: drop --channels=8'),
         (['--steps=-1'], '--steps=-1 must be at least 0'),
         (['--precision=float16'], '--precision=float16 '),
     ],

@@ -18,6 +18,7 @@ and each part ends with a table. Run the benchmarks on an idle machine.
 """
 
 import argparse
+import importlib.util
 import os
 import sys
 import tempfile
@@ -57,6 +58,11 @@ def _settings(options: argparse.Namespace) -> Settings:
     unknown = [part for part in options.parts if part not in PARTS]
     if unknown:
         raise UserError(f'unknown part {unknown[0]!r}: choose from {", ".join(PARTS)}')
+    if 'start' in (options.parts or _DEFAULT_PARTS) and not importlib.util.find_spec('tensorflow_serving'):
+        raise UserError(
+            "part start needs the package tensorflow-serving-api: pip install 'drl_tf[serving]', or name the "
+            f'other parts, {" ".join(part for part in _DEFAULT_PARTS if part != "start")}'
+        )
     for name, least in (('rounds', 1), ('repeats', 1), ('steps', 4), ('features', 2), ('dimensions', 1)):
         if getattr(options, name) < least:
             raise UserError(f'--{name}={getattr(options, name)} must be at least {least}')

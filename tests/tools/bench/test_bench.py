@@ -1,5 +1,6 @@
 """The command `python -m drl_tf.tools.bench`: refusals, files, the part `evaluation`."""
 
+import importlib.util
 import json
 
 import pytest
@@ -27,6 +28,13 @@ def test_wrong_use_is_one_line(words, part, tmp_path, capsys):
     assert bench.main([*words, f'--directory={tmp_path}']) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith('error: ') and part in line
+
+
+def test_start_says_which_package_it_needs(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+    assert bench.main([f'--directory={tmp_path}']) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert 'part start needs the package tensorflow-serving-api' in line and not list(tmp_path.iterdir())
 
 
 def test_lines_become_json_and_tables(tmp_path):
