@@ -110,7 +110,8 @@ show(model.generate(50, labels=np.repeat(np.arange(5), 10), guidance=0.5))
 # %% [markdown]
 # ## Compare with the model in the package
 #
-# It was trained for 20 minutes with slopes, as the recipe does, and for 61 more with two losses of heights.
+# It was trained for 20 minutes by score matching, as the recipe does, and for 61 more with two losses of
+# heights added.
 # Its card, `saved_models/digits/1/README.md`, says more.
 
 # %%

@@ -5,6 +5,7 @@ Files of the tests' own environment stand in for the dependencies: unpacking the
 
 import configparser
 import importlib.metadata
+import importlib.util
 import os
 import pathlib
 import re
@@ -79,6 +80,7 @@ def test_setuptools_still_has_what_tensorflow_hub_imports():
         for each in map(Requirement, settings['options']['install_requires'].split('\n')[1:])
         if each.name == 'setuptools'
     )
+    assert importlib.util.find_spec('pkg_resources')
     assert '65.5.0' in versions and '81.0.0' in versions and '82.0.0' not in versions
 
 

@@ -97,7 +97,7 @@ class Command:
         'of pictures, or a .npz or .npy file.',
     )
     resize: bool = option(
-        False, 'Crop and resize pictures of --input, and of folder:DIR in --ood, as training does.'
+        False, 'Crop pictures of --input, and of folder:DIR in --ood, to the square, and resize them.'
     )
     degraded: bool = option(
         False, 'The images of --input are degraded already; without it, --mode=restore degrades them first.'

@@ -1,6 +1,7 @@
 """Checks that modes can write their files, without TensorFlow."""
 
 import os
+import pathlib
 
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import check_writable
@@ -15,6 +16,7 @@ from drl_tf.distributed import cluster
 from drl_tf.experiments import ablation_rows
 from drl_tf.runs import exported, workdirs
 
+_TEST = ('test', 'validation', 'val')  # Folders of a test split.
 _BEGIN = {'train', 'import_official', 'ablate'}  # Modes that begin runs, or go on with them.
 
 
@@ -78,14 +80,19 @@ def _check_outside_of_pictures(command: Command, data_dir: str, workdir: str) ->
     """Raises UserError if pictures that the modes write would be found among the user's own pictures.
 
     A relative `data_dir` of a stored run may mean another directory here, so only modes that read it look at
-    it. The pictures that a --labels_file does not list are left out, wherever they lie.
+    it. The reader of a folder leaves out hidden folders, what lies beside the folders of splits, and pictures
+    that a --labels_file does not list.
     """
     places = {'--workdir': workdir} if set(command.mode) & _BEGIN else {}
     if command.output_dir and set(command.mode) & set(TO_OUTPUT_DIR) and (places or os.path.isabs(data_dir)):
         places['--output_dir'] = command.output_dir
     pictures = os.path.realpath(data_dir)
+    has = {name for name in ('train', *_TEST) if os.path.isdir(os.path.join(pictures, name))}
+    splits = has if 'train' in has and len(has) > 1 else None
     for name, place in places.items():
-        if data_dir and os.path.commonpath([pictures, os.path.realpath(place)]) == pictures:
+        inside = pathlib.Path(os.path.relpath(os.path.realpath(place), pictures)).parts
+        is_hidden = any(part.startswith('.') for part in inside)  # So is what lies outside, in '..'.
+        if data_dir and not is_hidden and (splits is None or set(inside[:1]) & splits):
             raise UserError(
                 f'{name}={place} is in --data_dir={data_dir}, so that what is drawn there would be trained '
                 'on: give a directory elsewhere, and move a run that is there already'

@@ -140,10 +140,9 @@ def check_batch_size(config: Config, replicas: int) -> None:
 
 
 def check_guidance(config: Config) -> None:
-    """Checks that a model takes guidance, for --mode=sweep_guidance; raises UserError if not."""
+    """Checks that a model has classes, for --mode=sweep_guidance; raises UserError if not."""
     if not config.data.num_classes:
         raise UserError('--mode=sweep_guidance: the model has no classes; train one with --num_classes=-1')
-    objectives.check_without_class(config, '--mode=sweep_guidance')
 
 
 def extractor_of(data: Data, name: str, inception: str) -> str:
@@ -216,8 +215,6 @@ def _check_networks(config: Config) -> None:
             f'--guidance={config.sampling.guidance}: the model has no classes; train one with '
             '--num_classes=-1'
         )
-    if config.sampling.guidance:
-        objectives.check_without_class(config, f'--guidance={config.sampling.guidance:g}')
     if config.network.norm == 'group' and channels % 32:
         raise UserError(f'--channels={channels} must be a multiple of 32 for --norm=group')
 

@@ -13,18 +13,20 @@ LOCAL_PATHS = ('data_dir', 'manual_dir', 'labels_file')
 def published(dataset: str) -> str:
     """Returns the name of a dataset to publish with a model: of hf:DIRECTORY only the last part of the path.
 
+    The result begins with hf:./, so that it is no name on the Hub.
+
     Args:
       dataset: the value of --dataset.
 
     Examples:
       >>> published('hf:/home/me/private'), published('hf:org/pictures:large'), published('digits')
-      ('hf:private', 'hf:org/pictures:large', 'digits')
+      ('hf:./private', 'hf:org/pictures:large', 'digits')
     """
     kind, _, place = dataset.partition(':')
     name, colon, configuration = place.partition(':')
     if kind != 'hf' or not (name.startswith(('/', '.', '~')) or os.path.exists(name)):
         return dataset
-    return f'hf:{os.path.basename(os.path.abspath(name))}{colon}{configuration}'
+    return f'hf:./{os.path.basename(os.path.abspath(name))}{colon}{configuration}'
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from drl_tf.base.errors import UserError
 from drl_tf.config import chains
-from drl_tf.config.data_options import DIGITS
 from drl_tf.config.training_options import LOSSES_OF_HEIGHTS
 
 if TYPE_CHECKING:
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from drl_tf.config.model_options import Network
     from drl_tf.config.training_options import Training
 
-LABELLED = (*DIGITS, 'cifar10', 'cifar100', 'imagenet32', 'svhn_cropped')  # All their images have a class.
 # Options that the residual network reads and the UNet does not.
 _OF_RESNET = (
     'norm',
@@ -69,22 +67,6 @@ def hides_no_class(config: Config) -> bool:
     return bool(
         config.data.num_classes and not config.training.label_dropout and config.network.energy != 'exact'
     )
-
-
-def check_without_class(config: Config, given: str) -> None:
-    """Checks that training has taught the energy without a class; raises UserError if it surely has not.
-
-    With datasets of the user this is not sure, because their images may have no class.
-
-    Args:
-      config: the configuration of the model.
-      given: the option that needs this energy, for the message.
-    """
-    if hides_no_class(config) and config.data.dataset in LABELLED:
-        raise UserError(
-            f'{given} needs the energy without a class, and --label_dropout=0 leaves it untrained: drop it, '
-            'or train with --label_dropout=0.1'
-        )
 
 
 def check_new(config: Config) -> None:

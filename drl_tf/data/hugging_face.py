@@ -43,6 +43,10 @@ def open_hub(data: config.Data) -> Opened:
         return _opened(_loaded(place, lambda: library.load_from_disk(name)), place)
     if os.path.exists(os.path.join(name, 'state.json')):  # A single split.
         return _opened({'train': _loaded(place, lambda: library.load_from_disk(name))}, place)
+    if name.startswith(('/', '.', '~')) and not os.path.isdir(name):
+        raise UserError(
+            f'{place} is no directory here: give --dataset=hf:DIRECTORY with the one of your data'
+        )
     if not os.path.isdir(name) and not _is_hub_there(_endpoint()):
         _stay_offline(library)
     options = {'cache_dir': data.data_dir or None}

@@ -208,8 +208,8 @@ def _pixels(picture: Image.Image, path: str, image_shape: tuple[int, ...]) -> np
     height, width, channels = image_shape
     if picture.size != (width, height):
         raise UserError(
-            f'{path} is {picture.width} x {picture.height} pixels, not {width} x {height}: give images of '
-            'this size; --mode=score, ood and those that edit images resize pictures with --resize'
+            f'{path} is {picture.width} x {picture.height} pixels, not {width} x {height}: give it in this '
+            'size (for pictures of --input and folder:DIR, --resize does that)'
         )
     if picture.mode not in _MODES:
         raise UserError(f'{path} has pixels of mode {picture.mode}: save it as 8-bit grey or RGB')

@@ -84,7 +84,7 @@ def likelihood(
 def _more_settings(config: Config, train: np.ndarray, test: np.ndarray) -> dict[str, Any]:
     """Returns the settings, beside the weights, that decide the result, as JSON values.
 
-    A setting that an earlier version did not have is left out where it changes nothing.
+    The last two are left out where they change nothing, so that names of stored results stay.
     """
     num_real = config.evaluation.num_real
     settings = {

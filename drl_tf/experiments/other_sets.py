@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from drl_tf.core import noise
-from drl_tf.data import image_files, letters, pipeline
+from drl_tf.data import letters, pipeline
 from drl_tf.data.indexed import random_places
 from drl_tf.experiments import ranking, set_names
 from drl_tf.runs import samples
@@ -65,10 +64,9 @@ def _some(path: str, config: Config, limit: int | None, resize: bool) -> np.ndar
     """Reads `limit` random images of a directory, always the same ones, in order; None: all of them."""
     total = samples.count(path)
     places = random_places(limit or total, total)
-    read = functools.partial(image_files.read, resize=True) if resize else samples.read
     kept = []
     first = 0
-    for batch in read(path, config.image_shape):
+    for batch in samples.read(path, config.image_shape, resize):
         start, end = np.searchsorted(places, [first, first + len(batch)])
         kept.append(batch[places[start:end] - first])
         first += len(batch)

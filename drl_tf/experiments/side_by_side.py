@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from drl_tf.base.files import read_sound_json
-from drl_tf.runs.heights import effort_of_annealing
+from drl_tf.runs.heights import effort_of_annealing, is_sound_direct
 
 _SAME = ('weights_sha256', 'seed')
 
@@ -33,7 +33,9 @@ def side_by_side(workdir: str, result: Mapping[str, Any]) -> dict[str, str]:
     others = [
         other
         for other in map(read_sound_json, paths)
-        if _is_direct(other) != _is_direct(result) and _images(other) == _images(result)
+        if _is_direct(other) != _is_direct(result)
+        and (not _is_direct(other) or is_sound_direct(other, result['D']))
+        and _images(other) == _images(result)
     ]
     if not others:
         return {}

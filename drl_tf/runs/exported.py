@@ -63,7 +63,8 @@ def find(model: str, flag: str = '--model') -> str:
     """
     if model in names() and os.sep not in model:
         directory = str(shipped_models() / model)
-        if _versions(model) and not os.path.samefile(model, directory):
+        mine = [os.path.join(model, version) for version in _versions(model)]
+        if any(map(_is_version, mine)) and not os.path.samefile(model, directory):
             raise UserError(
                 f'{flag}={model} is a model of the package and a directory here: give ./{model} for yours, '
                 f'or {directory}'

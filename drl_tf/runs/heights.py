@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from drl_tf.base.errors import UserError
+from drl_tf.core import heights
 
 if TYPE_CHECKING:
     from drl_tf.core.diffusion import Schedule
@@ -111,3 +112,21 @@ def effort_of_annealing(result: Mapping[str, Any]) -> tuple[bool, int]:
       result: the result, as in its JSON file.
     """
     return result.get('path') == 'walk', result.get('transitions', 0) * result.get('num_chains', 0)
+
+
+def is_sound_direct(result: Mapping[str, Any], D: int) -> bool:
+    """Returns whether a stored result of --mode=likelihood is by --method=direct, at levels close enough.
+
+    Results of images of many dimensions that lack the entry 'spacing' compared levels too far apart.
+
+    Args:
+      result: the content of a JSON file in `<workdir>/likelihood`.
+      D: number of values of an image.
+
+    Examples:
+      >>> is_sound_direct({'method': 'direct'}, D=256), is_sound_direct({'method': 'direct'}, D=3072)
+      (True, False)
+    """
+    if result.get('method') != 'direct':
+        return False
+    return result.get('spacing', heights.WIDEST) == heights.spacing(D)

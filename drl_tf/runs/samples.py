@@ -53,13 +53,14 @@ def count(path: str) -> int:
     return describe(path)['settings']['num_samples'] if _is_set(path) else image_files.count(path)
 
 
-def read(path: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
+def read(path: str, image_shape: Sequence[int], resize: bool = False) -> Iterator[np.ndarray]:
     """Reads images of one size in order, a batch at a time.
 
     Args:
       path: a directory of samples that --mode=sample wrote; a directory of pictures; or a `.npz` or `.npy`
         file with an array uint8 [N, H, W, C], in `.npz` named `images`, `samples` or `arr_0`.
       image_shape: the expected [H, W, C].
+      resize: whether to crop and resize pictures to that shape.
 
     Yields:
       The images of each batch, uint8 [n, H, W, C]; for points of the plane, float32.
@@ -67,7 +68,7 @@ def read(path: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
     Raises:
       UserError: images are missing or damaged, or have another shape or type.
     """
-    return _read(path, image_shape) if _is_set(path) else image_files.read(path, image_shape)
+    return _read(path, image_shape) if _is_set(path) else image_files.read(path, image_shape, resize=resize)
 
 
 def first_images(path: str, image_shape: Sequence[int], count: int) -> np.ndarray:

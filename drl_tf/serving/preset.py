@@ -67,7 +67,7 @@ def _shipped() -> dict[str, dict[str, Any]]:
       >>> _shipped()['digits']['metadata']['description'][:37]
       'An energy-based model of `digits`, 16'
     """
-    versions = {name: exported.find(name) for name in exported.names()}
+    versions = {name: exported.find(str(exported.shipped_models() / name)) for name in exported.names()}
     return {
         name: {'metadata': {'description': card.summary(configuration.load(path)), 'path': path}}
         for name, path in versions.items()

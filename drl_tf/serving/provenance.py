@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from drl_tf.config import config as configuration
 from drl_tf.config.data_options import published
 from drl_tf.core.weights import Weights
 from drl_tf.runs import beginnings, checkpoint, exported, samples, step_log
-from drl_tf.runs.heights import effort_of_annealing
+from drl_tf.runs.heights import effort_of_annealing, is_sound_direct
 
 if TYPE_CHECKING:
     from drl_tf.core.energy_model import EnergyModel
@@ -61,8 +62,11 @@ def history(
         _results(workdir, directory, step, weights, sha)
         for directory in ('evaluation', 'likelihood', 'density')
     )
+    D = math.prod(configuration.load(workdir).image_shape)
     direct = max(
-        filter(_is_direct, likelihoods), key=lambda result: result['test']['num_images'], default=None
+        (result for result in likelihoods if is_sound_direct(result, D)),
+        key=lambda result: result['test']['num_images'],
+        default=None,
     )
     density = max(filter(_is_density, densities), key=_effort_of_density, default=None)
     carried = beginnings.beginning(workdir)
@@ -109,10 +113,6 @@ def _without_path(result: dict[str, Any]) -> dict[str, Any]:
 
 def _is_annealed(result: Mapping[str, Any]) -> bool:
     return {'log_z_low', 'log_z_high', 'transitions', 'num_chains'} <= result.keys()
-
-
-def _is_direct(result: Mapping[str, Any]) -> bool:
-    return result.get('method') == 'direct'
 
 
 def _is_density(result: Mapping[str, Any]) -> bool:

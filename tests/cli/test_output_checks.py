@@ -80,6 +80,8 @@ def test_a_run_in_the_folder_of_its_pictures_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     os.makedirs('pictures/b')
     os.symlink('pictures', 'link')
+    os.makedirs('split/train')
+    os.makedirs('split/test')
     model = config.Config().replace(dataset='folder', data_dir='pictures', image_size=8, image_channels=1)
     whole = model.replace(data_dir=f'{tmp_path}/pictures')
     drawn = dict(mode=('sample',), workdir='w')
@@ -100,6 +102,9 @@ def test_a_run_in_the_folder_of_its_pictures_is_refused(tmp_path, monkeypatch):
         (dict(drawn, output_dir='o'), model.replace(data_dir='.'), 'pictures/w', ''),
         (dict(mode=('sample',)), whole, 'pictures/w', ''),
         (dict(mode=('train',)), model.replace(dataset='npz'), 'pictures/w', ''),
+        (dict(mode=('train',)), model, 'pictures/.runs/w', ''),
+        (dict(mode=('train',)), model.replace(data_dir='split'), 'split/runs/w', ''),
+        (dict(mode=('train',)), model.replace(data_dir='split'), 'split/train/w', 'split/train/w is in'),
     ):
         with pytest.raises(UserError, match=named) if named else contextlib.nullcontext():
             output_checks.check_configuration(Command(**{'workdir': workdir, **options}), its, workdir)

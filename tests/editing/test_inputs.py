@@ -130,12 +130,11 @@ def test_mixtures_need_heights(capsys, tmp_path):
 
 
 def test_files_of_a_run(capsys, tiny_run, tmp_path):
-    """A picture, arrays and a summary; seen pixels are those of the input."""
-    Image.fromarray(np.full([16, 16], 77, np.uint8)).save(tmp_path / 'one.png')
+    """A picture, arrays and a summary; seen pixels are those of the input, which is resized."""
+    Image.fromarray(np.full([40, 30, 3], 77, np.uint8)).save(tmp_path / 'one.png')
     options = [f'--workdir={tiny_run}', f'--output_dir={tmp_path}/out', f'--input={tmp_path}/one.png']
-    code, _, err = call(
-        capsys, '--mode=inpaint', *options, '--mask=0,0,4,4', '--num_results=2', '--edit_rounds=1'
-    )
+    given = [*options, '--resize', '--mask=0,0,4,4', '--num_results=2', '--edit_rounds=1']
+    code, _, err = call(capsys, '--mode=inpaint', *given)
     assert code == 0, err
     files = {path.suffix: path for path in (tmp_path / 'out').iterdir()}
     assert set(files) == {'.png', '.npz', '.json'}

@@ -100,17 +100,18 @@ def test_images_of_ones_own_test_split_have_their_own_names(tmp_path):
 
 
 def test_a_run_scores_its_test_split_and_single_pictures(capsys, folder, tmp_path):
-    """Without heights there are energies alone; raw weights and averaged ones differ."""
+    """Without heights there are energies alone; raw and averaged weights differ; pictures are resized."""
     workdir = tmp_path / 'run'
     shutil.copytree(golden.DIRECTORY / 't6', workdir, ignore=shutil.ignore_patterns('saved_model'))
     picture = tmp_path / 'one.png'
-    Image.fromarray(np.zeros([8, 8], np.uint8)).save(picture)
+    Image.fromarray(np.zeros([20, 12, 3], np.uint8)).save(picture)
     given = [f'--workdir={workdir}', '--num_real=9']
     directory, rows, out = scored(capsys, *given)
     assert directory.parent == workdir / 'scores' and len(rows) == 9 and 'log_prob_0' not in rows[0]
     assert '--method=direct' in out
-    _, (row,), _ = scored(capsys, *given, f'--input={picture}')
-    _, (raw,), _ = scored(capsys, *given, f'--input={picture}', '--weights=raw')
+    given = [*given, f'--input={picture}', '--resize']
+    _, (row,), _ = scored(capsys, *given)
+    _, (raw,), _ = scored(capsys, *given, '--weights=raw')
     assert row['image'] == 'one.png' and row['rank'] == '1' and row['energy_0'] != raw['energy_0']
 
 
@@ -126,7 +127,7 @@ def test_pictures_of_any_name_are_scored_by_two_models_into_one_directory(capsys
         workdir = shutil.copytree(golden.DIRECTORY / recipe, tmp_path / recipe, ignore=unneeded)
         given = [f'--workdir={workdir}', f'--input={tmp_path}/in', f'--output_dir={tmp_path}/out']
         directory, rows, _ = scored(capsys, *given, '--num_real=9')
-        assert [row['image'] for row in rows][1] == 'cost_$5_vs_$6.png' and rows[0]['image'].endswith('.png')
+        assert [row['image'] for row in rows] == [r'caf\udce9.png', 'cost_$5_vs_$6.png']
         found[directory] = json.loads((directory / 'summary.json').read_text())['weights_sha256']
     directory, _, _ = scored(capsys, *given, '--num_real=8')
     assert len({*found, directory}) == 3 and len(set(found.values())) == 2

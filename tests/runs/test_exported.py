@@ -88,6 +88,9 @@ def test_a_directory_with_the_name_of_a_model_of_the_package_must_be_told_apart(
     assert exported.find(str(package / 'digits')) == str(package / 'digits' / '1')
     monkeypatch.chdir(package)
     assert exported.find('digits') == str(package / 'digits' / '1')
+    (shipped / 'classes' / 'digits' / '0').mkdir(parents=True)  # Pictures of noughts, for instance.
+    monkeypatch.chdir(shipped / 'classes')
+    assert exported.find('digits') == str(package / 'digits' / '1')
 
 
 def test_the_weights_are_those_of_the_checkpoint(small_export):

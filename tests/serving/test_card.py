@@ -13,7 +13,7 @@ from helpers.tiny import call, set_options
 
 import drl_tf
 from drl_tf.config import config as configuration
-from drl_tf.runs import checkpoint, exported, samples
+from drl_tf.runs import exported
 from drl_tf.serving import card, provenance
 
 
@@ -61,7 +61,7 @@ def test_the_history_is_that_of_the_step(workdir):
 
 @pytest.mark.parametrize(('real', 'told'), [
     ('the first 9 images of the train split of hf:/home/me/my data at 8 px, and a word',
-        'the first 9 images of the train split of hf:my data at 8 px, and a word'),
+        'the first 9 images of the train split of hf:./my data at 8 px, and a word'),
     ('pool_3 in /home/me/fid.npz, which does not name its network',
         'pool_3 in fid.npz, which does not name its network'),
     ('the first 9 images of the train split of hf:org/name at 8 px', None),
@@ -72,7 +72,7 @@ def test_the_history_names_no_file_of_this_machine(workdir, real, told):
     (workdir / 'start.json').write_text(json.dumps({'dataset': 'hf:/home/me/private'}))
     found = provenance.history(str(workdir), 4, 'ema')
     assert found['evaluations'] == [{**RESULT, 'real': told or real}]
-    assert found['start'] == {'dataset': 'hf:private'}
+    assert found['start'] == {'dataset': 'hf:./private'}
 
 
 SCORE_MATCHING = {'objective': 'score_matching', 'levels': 'continuous'}
@@ -100,42 +100,6 @@ def test_a_card_tells_the_chains_of_sampling():
     assert 'chains of K = 5 Langevin steps' in text and 'T = 6 levels, K = 30.' in text
     assert 'digits_classifier (abc123):\n' in text
     assert 'digits_classifier (abc123); drawn with --sampling_steps=, unlike' in text
-
-
-def test_the_likelihood_of_the_most_annealing_is_taken(workdir):
-    (workdir / 'likelihood').mkdir()
-    known = {
-        'step': 4,
-        'weights': 'ema',
-        'log_z_low': 1.0,
-        'log_z_high': 2.0,
-        'transitions': 10,
-        'num_chains': 4,
-    }
-    for name, changes in {
-        'a': {},
-        'b': {'transitions': 30},
-        'c': {'num_chains': 8},
-        'd': {'step': 3, 'num_chains': 99},
-    }.items():
-        (workdir / 'likelihood' / f'{name}.json').write_text(json.dumps({**known, **changes}))
-    assert provenance.history(str(workdir), 4, 'ema')['likelihood'] == {**known, 'transitions': 30}
-    assert provenance.history(str(workdir), 4, 'raw')['likelihood'] is None
-
-
-def test_results_of_other_weights_do_not_count(workdir):
-    """Such as those of a run that was trained anew in the same directory, up to the same step."""
-    (workdir / 'likelihood').mkdir()
-    model, _ = checkpoint.load_model(str(workdir))
-    sha = samples.fingerprint(model, 'ema')
-    for name, weights_sha256, log_z in (('a', 'other', 1.0), ('b', sha, 2.0)):
-        summary = {'log_z': [log_z]}
-        result = {'step': 4, 'weights': 'ema', 'method': 'direct', 'test': {'num_images': 9}}
-        path = workdir / 'likelihood' / f'{name}.json'
-        path.write_text(json.dumps({**result, 'weights_sha256': weights_sha256, 'summary': summary}))
-    assert provenance.history(str(workdir), 4, 'ema', model)['heights'] == {'log_z': [2.0]}
-    path.unlink()
-    assert provenance.history(str(workdir), 4, 'ema', model)['heights'] is None
 
 
 @pytest.mark.usefixtures('quick')

@@ -16,6 +16,8 @@ def test_a_taken_port_is_one_line_before_a_model_is_loaded(monkeypatch, tmp_path
         port = taken.getsockname()[1]
         ports = {**dict(zip(('port', 'rest_api_port'), free_ports(), strict=True)), option: port}
         words = [f'--{name}={value}' for name, value in ports.items()]
+        monkeypatch.setattr(model_server.tf.logging, 'set_verbosity', lambda level: None)
+        monkeypatch.setattr(model_server.Server, 'poll', lambda *_: pytest.fail('a model is loaded'))
         monkeypatch.setattr(sys, 'argv', ['model_server', *words, f'--model_base_path={tmp_path}'])
         with pytest.raises(SystemExit, match=f'^port {port} cannot be used: is it taken'):
             model_server.main()
