@@ -189,7 +189,7 @@ def test_a_card_of_what_was_trained_after_an_import_tells_the_steps_apart(capsys
         assert words in text, words
     assert 'Command:' not in text and 'Time in training since the import: ' in text and 'someone' not in text
     texts = [path.read_bytes() for path in version.rglob('*') if path.is_file()]
-    assert '`hf:pictures` at 8 pixels' in text and not [each for each in texts if b'someone' in each]
+    assert '`hf:./pictures` at 8 pixels' in text and not [each for each in texts if b'someone' in each]
     carried = provenance.history(str(version), 4, 'ema')
     of_run = provenance.history(str(workdir), 4, 'ema')
     assert carried['origin'] == {**origin, 'official_checkpoint': 'ckpt'}

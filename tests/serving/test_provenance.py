@@ -54,9 +54,10 @@ def test_results_of_other_weights_do_not_count(workdir):
     assert provenance.history(str(workdir), 4, 'ema', model)['heights'] is None
 
 
-def test_direct_results_at_levels_too_far_apart_do_not_count(workdir):
+def test_direct_results_at_levels_too_far_apart_do_not_count(workdir, monkeypatch):
     """Those of an image of 3,072 values that do not say how far apart their levels are."""
-    configuration.load(str(workdir)).replace(image_size=32, image_channels=3).save(workdir)
+    larger = configuration.load(str(workdir)).replace(image_size=32, image_channels=3)
+    monkeypatch.setattr(configuration, 'load', lambda directory: larger)
     (workdir / 'likelihood').mkdir()
     result = {'step': 4, 'weights': 'ema', 'method': 'direct', 'test': {'num_images': 9}}
     for name, more in (('a', {}), ('b', {'spacing': heights.spacing(3072)}), ('c', {})):
