@@ -10,6 +10,8 @@ from helpers.tiny import TINY, call, refused
 
 from drl_tf.cli.parsing import configuration_of
 from drl_tf.core.recovery_likelihood import RecoveryLikelihood
+from drl_tf.runs.run_directory import Run
+from drl_tf.training import rollbacks
 
 RUN_AWAY = [*TINY, '--learning_rate=1', '--train_steps=40', '--max_loss=50']
 
@@ -62,27 +64,17 @@ def test_a_run_that_ran_away_goes_on_with_a_lower_rate(capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('rate', 'attempt', 'said'), [('1e-3', 0, ''), ('1', 3, 'learning rates times 0.125: 3 rollbacks')]
+    ('rate', 'past', 'said'),
+    [('1e-3', [], ''), ('1', [5, 6, 7], 'learning rates times 0.125: 3 rollbacks\n')],
 )
-def test_rollbacks_before_the_first_checkpoint_count_for_the_same_options(
-    capsys, tmp_path, monkeypatch, rate, attempt, said
-):
+def test_rollbacks_before_the_first_checkpoint_count_for_the_same_options(capsys, tmp_path, rate, past, said):
     """A run with another rate begins anew in the workdir of one that left no checkpoint."""
-    attempts = []
-    plain = RecoveryLikelihood.contrastive_loss
-
-    def noted(model, *arguments):
-        attempts.append(model.attempt)
-        return plain(model, *arguments)
-
-    monkeypatch.setattr(RecoveryLikelihood, 'contrastive_loss', noted)
     configuration_of([*TINY, '--learning_rate=1']).save(tmp_path)
     (tmp_path / 'rollbacks.json').write_text('[5, 6, 7]')
-    command = [*TINY, f'--learning_rate={rate}', '--train_steps=1', f'--workdir={tmp_path}']
-    code, out, err = call(capsys, *command)
-    assert code == 0 and set(attempts) == {attempt}, err
-    assert ('learning rates times' in out) == bool(said) and said in out
-    assert (tmp_path / 'rollbacks.json').exists() == bool(attempt)
+    config = configuration_of([*TINY, f'--learning_rate={rate}'])
+    assert rollbacks.former(config, str(tmp_path), Run(str(tmp_path))) == past
+    assert capsys.readouterr().out == said
+    assert (tmp_path / 'rollbacks.json').exists() == bool(past)
 
 
 @pytest.mark.slow
