@@ -11,12 +11,12 @@ from drl_tf.config import config as configuration
 from drl_tf.config.config import Config
 from drl_tf.config.data_options import Data
 from drl_tf.config.sampling_options import STATISTICS
+from drl_tf.data.folder import TEST_FOLDERS
 from drl_tf.data.known_datasets import PLACED
 from drl_tf.distributed import cluster
 from drl_tf.experiments import ablation_rows
 from drl_tf.runs import exported, workdirs
 
-_TEST = ('test', 'validation', 'val')  # Folders of a test split.
 _BEGIN = {'train', 'import_official', 'ablate'}  # Modes that begin runs, or go on with them.
 
 
@@ -87,7 +87,7 @@ def _check_outside_of_pictures(command: Command, data_dir: str, workdir: str) ->
     if command.output_dir and set(command.mode) & set(TO_OUTPUT_DIR) and (places or os.path.isabs(data_dir)):
         places['--output_dir'] = command.output_dir
     pictures = os.path.realpath(data_dir)
-    has = {name for name in ('train', *_TEST) if os.path.isdir(os.path.join(pictures, name))}
+    has = {name for name in ('train', *TEST_FOLDERS) if os.path.isdir(os.path.join(pictures, name))}
     splits = has if 'train' in has and len(has) > 1 else None
     for name, place in places.items():
         inside = pathlib.Path(os.path.relpath(os.path.realpath(place), pictures)).parts

@@ -13,7 +13,7 @@ from drl_tf.config import config
 from drl_tf.data import picture_files
 from drl_tf.data.opened import Opened, Pictures, number_classes
 
-_TEST_FOLDERS = ('test', 'validation', 'val')
+TEST_FOLDERS = ('test', 'validation', 'val')  # Beside `train`, the first with pictures is the test split.
 _COLUMNS = ('file_name', 'label')
 
 
@@ -69,7 +69,7 @@ def open_data(data: config.Data) -> Opened:
 
 def _splits(directory: str, paths: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Returns (folder, paths) of each split: training and test, or only training without such folders."""
-    for name in _TEST_FOLDERS:
+    for name in TEST_FOLDERS:
         roots = [os.path.join(directory, part) for part in ('train', name)]
         parts = [[path for path in paths if path.startswith(f'{root}{os.sep}')] for root in roots]
         if all(parts):

@@ -1,4 +1,4 @@
-"""`--mode=likelihood --method=direct`: what it refuses, and on what its stored results depend."""
+"""`--mode=likelihood --method=direct`: refusals, notes, and when a stored result is computed again."""
 
 import json
 import pathlib
