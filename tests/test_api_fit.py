@@ -62,19 +62,25 @@ def test_a_fit_takes_the_steps_of_its_epochs(tmp_path):
     assert model.step == golden.STEPS + 4
 
 
-def test_a_fit_that_runs_away_leaves_the_model_as_it_was():
-    model = drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 't6')
+@pytest.fixture(scope='module')
+def trained():
+    """The small run of t6, which the tests of this module go on training."""
+    return drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 't6')
+
+
+def test_a_fit_that_runs_away_leaves_the_model_as_it_was(trained):
+    model, step = trained, trained.step
     images, energies = model.generate(4, seed=1), model.energy(IMAGES)
     with pytest.raises(DivergenceError, match='the energies diverged'):
         model.fit(IMAGES, epochs=2, batch_size=10, learning_rate=1.0, verbose=0)
     assert model.config.training.learning_rate == 1e-3
-    assert model.step == golden.STEPS and np.abs(model.generate(4, seed=1).astype(int) - images).max() <= 1
+    assert model.step == step and np.abs(model.generate(4, seed=1).astype(int) - images).max() <= 1
     np.testing.assert_allclose(model.energy(IMAGES), energies, rtol=1e-4)
     model.fit(IMAGES, batch_size=10, verbose=0)
-    assert model.step == golden.STEPS + 2
+    assert model.step == step + 2
 
 
-def test_callbacks_and_the_history_get_means_of_the_epoch():
+def test_callbacks_and_the_history_get_means_of_the_epoch(trained):
     """Callbacks and the history get one mean per log and epoch, also of score matching, where Keras would
     give an array over the levels. A callback can stop the fit."""
 
@@ -92,17 +98,9 @@ def test_callbacks_and_the_history_get_means_of_the_epoch():
         def on_train_end(self, logs=None):
             self.end = dict(logs)
 
-    points = drl_tf.EnergyModel.from_preset('toy_checkerboard')
-    x = np.linspace(-1.01, 1.01, 16, dtype=np.float32).reshape(8, 1, 1, 2)  # A little beyond the data.
-    assert np.isfinite(points.energy(x)).all()
-    for fitted, images, labels in (
-        (points, x, None),
-        (drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 't6'), IMAGES[:8], None),
-    ):
+    for fitted in (drl_tf.EnergyModel(small_models.PRECONDITIONED), trained):
         seen, stop = Record(), keras.callbacks.EarlyStopping(monitor='loss', mode='max', min_delta=1e9)
-        history = fitted.fit(
-            images, labels, epochs=4, batch_size=4, learning_rate=1e-5, verbose=0, callbacks=[seen, stop]
-        )
+        history = fitted.fit(IMAGES, epochs=4, batch_size=10, verbose=0, callbacks=[seen, stop])
         assert len(history.epoch) == 2 and {'loss', 'gradient_norm'} <= set(history.history)
         for name, values in history.history.items():
             assert all(isinstance(value, float) for value in values)
@@ -112,21 +110,25 @@ def test_callbacks_and_the_history_get_means_of_the_epoch():
 
 
 @pytest.mark.slow
-def test_a_dataset_trains_as_its_batches_do():
+def test_a_dataset_trains_as_its_batches_do(trained):
     """A `tf.data.Dataset` gives the steps of its batches in their order, `steps_per_epoch` ends an epoch."""
     batches = tf.data.Dataset.from_tensor_slices(IMAGES).batch(5)
     for dataset, options, steps in (
         (batches, {'batch_size': 5}, 8),
         (batches.repeat(), {'batch_size': 5, 'steps_per_epoch': 1}, 2),
         (tf.data.Dataset.from_tensor_slices(IMAGES).batch(5, drop_remainder=True), {}, 8),
-        (tf.data.Dataset.from_tensor_slices(IMAGES / np.float32(127.5) - 1), {'batch_size': 20}, 2),
     ):
+        before = trained.step
+        history = trained.fit(dataset, epochs=2, verbose=0, learning_rate=1e-5, **options)
+        assert trained.step == before + steps and len(history.history['loss']) == 2
+    each = tf.data.Dataset.from_tensor_slices(IMAGES / np.float32(127.5) - 1)
+    energies = []
+    for images in (each, IMAGES):
         fitted = drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 't6')
-        history = fitted.fit(dataset, epochs=2, verbose=0, learning_rate=1e-5, **options)
-        assert fitted.step == golden.STEPS + steps and len(history.history['loss']) == 2
-    by_hand = drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 't6')
-    by_hand.fit(IMAGES, epochs=2, verbose=0, learning_rate=1e-5, batch_size=20)
-    np.testing.assert_allclose(fitted.energy(IMAGES), by_hand.energy(IMAGES), rtol=1e-3)
+        fitted.fit(images, epochs=2, verbose=0, learning_rate=1e-5, batch_size=20)
+        assert fitted.step == golden.STEPS + 2
+        energies.append(fitted.energy(IMAGES))
+    np.testing.assert_allclose(*energies, rtol=1e-3)
 
 
 @pytest.mark.parametrize('dtype', ['uint8', 'uint32', 'int8', 'int64'])
@@ -151,21 +153,10 @@ def test_validation_tells_of_held_out_images():
     np.testing.assert_allclose(history['val_energy_gap'][1], held_out - seen, rtol=0.05)
     assert np.isfinite(history['val_distance']).all() and len(history['val_distance']) == 2
     pairs = tf.data.Dataset.from_tensor_slices((x[20:], y[20:])).batch(7)
-    again = (
-        drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 'preconditioned')
-        .fit(
-            x,
-            y,
-            epochs=2,
-            batch_size=20,
-            learning_rate=1e-6,
-            verbose=0,
-            validation_data=pairs,
-            validation_freq=2,
-        )
-        .history
-    )
-    np.testing.assert_allclose(again['val_energy'], history['val_energy'][1:], rtol=1e-4)
+    options = dict(epochs=2, batch_size=20, learning_rate=1e-6, verbose=0, validation_freq=2)
+    again = model.fit(x, y, validation_data=pairs, **options).history
+    mean = model.energy(x[20:], labels=y[20:]).mean()
+    np.testing.assert_allclose(again['val_energy'], [mean], rtol=1e-3)
     few = model.fit(x, y, batch_size=20, verbose=0, validation_data=(x[:8], y[:8])).history
     assert 'val_energy' in few and 'val_distance' not in few
 
@@ -220,6 +211,7 @@ def test_points_have_a_distance_too():
     """A fit also forgets log Z, which is that of the former weights."""
     points = drl_tf.EnergyModel.from_preset('toy_checkerboard')
     x = points.generate(40, seed=3)
+    x[0] = 1.01  # A little beyond the data.
     assert np.isfinite(points.log_prob(x, level=0)).all()
     logs = [
         points.fit(x, batch_size=40, verbose=0, learning_rate=1e-8, validation_data=held_out).history
@@ -230,33 +222,33 @@ def test_points_have_a_distance_too():
         points.log_prob(x, level=0)
 
 
-def test_checkpoints_of_keras_hold_the_public_model(tmp_path):
+def test_checkpoints_of_keras_hold_the_public_model(trained, tmp_path):
     """A Keras checkpoint holds the public model, and `stop_training` of a callback ends the fit."""
-    model = drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 't6')
+    model, step = trained, trained.step
     path = tmp_path / 'best.keras'
 
     class Stop(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            self.model.stop_training = self.model.step == golden.STEPS + 3
+            self.model.stop_training = self.model.step == step + 3
 
     checkpoint_ = keras.callbacks.ModelCheckpoint(path)
     model.fit(IMAGES, epochs=3, batch_size=10, learning_rate=1e-3, verbose=0, callbacks=[Stop(), checkpoint_])
     saved = keras.saving.load_model(path)
-    assert model.step == saved.step == golden.STEPS + 3
+    assert model.step == saved.step == step + 3
     np.testing.assert_allclose(saved.energy(IMAGES), model.energy(IMAGES), rtol=1e-4)
     model.fit(IMAGES, batch_size=10, learning_rate=1e-3, verbose=0, callbacks=checkpoint_)
-    assert model.step == keras.saving.load_model(path).step == golden.STEPS + 5
+    assert model.step == keras.saving.load_model(path).step == step + 5
 
 
 def test_losses_that_had_begun_go_on():
     """`heights_after` counts the steps of the run, not those of this fit."""
     options = small_models.PRECONDITIONED.replace(levels='continuous', recovery_nce=0.5, heights_after=3)
-    fitted = drl_tf.EnergyModel(build_model(options), step=4)
-    history = fitted.fit(IMAGES, batch_size=10, verbose=0)
-    assert fitted.model.level_means['recovery_nce'].result().numpy().max() > 0 and len(history.epoch) == 1
-    early = drl_tf.EnergyModel(build_model(options), step=0)
-    early.fit(IMAGES, batch_size=10, verbose=0)
-    assert np.nanmax(early.model.level_means['recovery_nce'].result()) == 0
+    fitted, losses = drl_tf.EnergyModel(build_model(options), step=2), []
+    for step in (3, 4):
+        history = fitted.fit(IMAGES[:10], batch_size=10, verbose=0)
+        assert fitted.step == step and len(history.epoch) == 1
+        losses.append(np.nanmax(fitted.model.level_means['recovery_nce'].result()))
+    assert losses[0] == 0 < losses[1]
 
 
 def test_a_single_callback_runs_in_step_with_the_training():
@@ -273,17 +265,17 @@ def test_a_single_callback_runs_in_step_with_the_training():
 
 
 def test_a_loop_of_ones_own_takes_the_steps_of_fit():
-    """As docs/keras.md shows it, with the same batches."""
+    """As docs/keras.md shows it but for its graph, with the same batches."""
     config = small_models.OPTIONS.replace(batch_size=5, learning_rate=1e-3)
-    dataset = tf.data.Dataset.from_tensor_slices(IMAGES / np.float32(127.5) - 1).batch(5, drop_remainder=True)
+    images = IMAGES[:10] / np.float32(127.5) - 1
+    dataset = tf.data.Dataset.from_tensor_slices(images).batch(5, drop_remainder=True)
     fitted, by_hand = drl_tf.EnergyModel(config), drl_tf.EnergyModel(config)
     start = fitted.energy(IMAGES)
     fitted.fit(dataset, epochs=2, verbose=0)
     inside = compile_model(by_hand.model)
-    step = tf.function(inside.train_step)
     for batch in dataset.repeat(2):
-        step(batch)
+        inside.train_step(batch)
     inside.ema_network.converge_u()
-    assert inside.step == fitted.step == 8
+    assert inside.step == fitted.step == 4
     np.testing.assert_allclose(by_hand.energy(IMAGES), fitted.energy(IMAGES), rtol=1e-4)
     assert np.abs(fitted.energy(IMAGES) / start - 1).max() > 1e-3

@@ -1,6 +1,7 @@
 """The folders of the package stand on floors: an import points down, and `core`, the papers, to nothing."""
 
 import ast
+import functools
 import pathlib
 import sys
 
@@ -24,6 +25,7 @@ FLOORS = [
 FLOOR = {folder: number for number, folders in enumerate(FLOORS) for folder in folders}
 
 
+@functools.cache
 def modules(root=PACKAGE):
     """{path below the root: its syntax tree}"""
     return {path.relative_to(root): ast.parse(path.read_text()) for path in root.rglob('*.py')}

@@ -2,24 +2,27 @@
 
 import numpy as np
 import pytest
-from helpers.small_models import CLASSES, PRECONDITIONED
+from helpers.small_models import PRECONDITIONED, moved_model
 
 import drl_tf
 from drl_tf.app import actions, limits
 from drl_tf.app.actions import Choice
 from drl_tf.base.errors import UserError
 
+OF_DIGITS = PRECONDITIONED.replace(dataset='digits', image_size=8, num_classes=10)
+
 
 @pytest.fixture(scope='module')
-def digits():
-    return drl_tf.EnergyModel.from_preset('digits')
+def small():
+    """A model of 8 px with the classes of digits, whose weights are random."""
+    return drl_tf.EnergyModel(moved_model(OF_DIGITS))
 
 
-def test_draws_what_generate_draws_and_the_way_there(digits):
+def test_draws_what_generate_draws_and_the_way_there(small):
     shares = []
     choice = Choice(label=3, guidance=0.5, seed=7, num=2, num_steps=3)
-    images, states = actions.draw(digits, choice, lambda share, what: shares.append(share))
-    np.testing.assert_array_equal(images, digits.generate(2, labels=3, guidance=0.5, seed=7, num_steps=3))
+    images, states = actions.draw(small, choice, lambda share, what: shares.append(share))
+    np.testing.assert_array_equal(images, small.generate(2, labels=3, guidance=0.5, seed=7, num_steps=3))
     assert len(states) == 4 and states[-1] is images
     assert shares == pytest.approx([0, 1 / 3, 2 / 3, 1])
     far = [np.abs(state.astype(float) - images).mean() for state in states]
@@ -33,7 +36,7 @@ def _blend(model, progress):
 @pytest.mark.parametrize(
     'work', [lambda model, progress: actions.draw(model, Choice(num=2), progress), _blend]
 )
-def test_work_ends_where_progress_raises(digits, work):
+def test_work_ends_where_progress_raises(small, work):
     seen = []
 
     def stop(share, what):
@@ -42,47 +45,49 @@ def test_work_ends_where_progress_raises(digits, work):
             raise UserError('stopped')
 
     with pytest.raises(UserError, match='stopped'):
-        work(digits, stop)
+        work(small, stop)
     assert seen[-1] == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize('num', [0, limits.MOST_IMAGES + 1, None])
-def test_the_number_of_images_is_bounded(digits, num):
+def test_the_number_of_images_is_bounded(small, num):
     with pytest.raises(UserError, match=f'images={num} must be a whole number from 1 to 25'):
-        actions.draw(digits, Choice(num=num))
+        actions.draw(small, Choice(num=num))
 
 
-def test_inpaints_the_hole_alone_and_several_ways(digits):
-    image = digits.generate(1, labels=3)[0]
-    hole = np.arange(16)[:, None, None] >= 8
-    results = actions.inpaint(digits, image, hole, Choice(label=3, seed=4, num=2))
-    np.testing.assert_array_equal(results[:, :8], np.stack([image[:8]] * 2))
+def test_inpaints_the_hole_alone_and_several_ways(small, monkeypatch):
+    """The results are those of `EnergyModel.inpaint` with successive seeds."""
+    given, inpaint = [], small.inpaint
+    monkeypatch.setattr(small, 'inpaint', lambda *values: given.append(values[2:]) or inpaint(*values))
+    image = small.generate(1, labels=3)[0]
+    hole = np.arange(8)[:, None, None] >= 4
+    results = actions.inpaint(small, image, hole, Choice(label=3, seed=4, num=2))
+    np.testing.assert_array_equal(results[:, :4], np.stack([image[:4]] * 2))
     assert (results[0] != results[1]).any()
-    np.testing.assert_array_equal(results[1], digits.inpaint(image[None], hole, seed=5, labels=3)[0])
+    assert given == [(4, 3, 0.0), (5, 3, 0.0)]
 
 
-def test_blends_between_two_samples(digits):
-    frames = actions.blend(digits, Choice(label=3, num=3), Choice(label=8, num=8), num_frames=3)
-    ends = np.concatenate([digits.generate(1, labels=label, first=label) for label in (3, 8)])
+def test_blends_between_two_samples(small):
+    frames = actions.blend(small, Choice(label=3, num=3), Choice(label=8, num=8), num_frames=3)
+    ends = np.concatenate([small.generate(1, labels=label, first=label) for label in (3, 8)])
     assert np.abs(frames[[0, -1]].astype(int) - ends).max() <= 1
     with pytest.raises(UserError, match='frames=1 must be'):
-        actions.blend(digits, Choice(num=0), Choice(num=1), num_frames=1)
+        actions.blend(small, Choice(num=0), Choice(num=1), num_frames=1)
 
 
-def test_an_expression_of_one_class_draws_the_class(digits):
+def test_an_expression_of_one_class_draws_the_class(small):
     shares = []
-    images = actions.compose(digits, '3', 2, 5, lambda share, what: shares.append(share))
-    assert np.abs(images.astype(int) - digits.generate(2, labels=3, seed=5)).max() <= 1
+    images = actions.compose(small, '3', 2, 5, lambda share, what: shares.append(share))
+    assert np.abs(images.astype(int) - small.generate(2, labels=3, seed=5)).max() <= 1
     assert shares[-1] == pytest.approx(1) and len(shares) == 7
-    assert (actions.compose(digits, '3 & !8', 2, 5) != images).any()
+    assert (actions.compose(small, '3 & !8', 2, 5) != images).any()
 
 
 def test_a_composition_is_drawn_in_batches_of_the_model():
     """Batches of two draw the same images as one batch of five."""
-    small = CLASSES.replace(num_levels=2)
     found, sizes, shares = [], [], []
     for size in (5, 2):
-        model = drl_tf.EnergyModel(small.replace(sample_batch_size=size))
+        model = drl_tf.EnergyModel(moved_model(OF_DIGITS.replace(num_levels=2, sample_batch_size=size)))
         sample = model.model.sample
 
         def spy(count, *rest, sample=sample, **named):
@@ -103,16 +108,15 @@ def test_a_composition_is_drawn_in_batches_of_the_model():
         ('3' * 300, 'the expression has 300 letters: give at most 200'),
     ],
 )
-def test_a_wrong_expression_is_a_sentence(digits, text, line):
+def test_a_wrong_expression_is_a_sentence(small, text, line):
     with pytest.raises(UserError, match=line):
-        actions.compose(digits, text)
+        actions.compose(small, text)
 
 
 @pytest.mark.slow
 def test_a_mixture_draws_with_its_seed(monkeypatch):
     """The heights of all classes are measured once per model."""
-    digits = dict(dataset='digits', image_size=8, num_classes=10)
-    small = drl_tf.EnergyModel(PRECONDITIONED.replace(num_levels=2, **digits))
+    small = drl_tf.EnergyModel(OF_DIGITS.replace(num_levels=2))
     measured = []
 
     def heights(model, labels, weights, after_level):
@@ -126,8 +130,9 @@ def test_a_mixture_draws_with_its_seed(monkeypatch):
     assert measured == [(small.model, list(range(10)))]
 
 
-def test_scores_are_those_of_the_model(digits):
-    images = digits.generate(2)
+def test_scores_are_those_of_the_model():
+    digits = drl_tf.EnergyModel.from_preset('digits')
+    images = np.random.default_rng(0).integers(0, 256, [2, 16, 16, 1]).astype(np.uint8)
     scores, typicality = actions.score(digits, images)
     np.testing.assert_allclose(scores.energy, digits.anomaly_scores(images).energy, rtol=1e-4, atol=1e-2)
     np.testing.assert_allclose(typicality, digits.typicality(images), rtol=1e-3, atol=1e-3)

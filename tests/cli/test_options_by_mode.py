@@ -6,12 +6,14 @@ Left out are options of which a mode cannot differ from its run, and those in BE
 import contextlib
 import dataclasses
 import io
+import shutil
 import sys
 
 import numpy as np
 import pytest
-from helpers import authors_format
+from helpers import authors_format, golden
 from helpers.authors_format import Architecture, variables
+from helpers.serving import export_only
 from helpers.tiny import TINY, refused
 
 from drl_tf.app import server
@@ -88,7 +90,6 @@ FEW = {
     'report': ['--num_samples=4'],
     'app': [],
 }  # fmt: skip
-OF_LOG_DENSITIES = ['--recipe=preconditioned', '--mcmc_steps=0', '--warmup_steps=0', '--decay_steps=0']
 
 
 @pytest.fixture(scope='module')
@@ -191,8 +192,11 @@ def test_a_mode_accesses_what_the_table_says(digits_run, monkeypatch, tmp_path, 
     workdir = tmp_path / 'new' if mode in NEW else digits_run
     if mode == 'density':
         workdir = trained(tmp_path / 'points', POINTS)
+    if mode == 'export':
+        export_only(monkeypatch, 'sample', 'energy')
     if mode == 'sweep_chains':
-        workdir = trained(tmp_path / 'run', [*SMALL, *OF_LOG_DENSITIES])
+        unneeded = shutil.ignore_patterns('saved_model')
+        workdir = shutil.copytree(golden.DIRECTORY / 'preconditioned', tmp_path / 'run', ignore=unneeded)
     check(mode, [f'--workdir={workdir}', *FEW[mode]], monkeypatch)
 
 

@@ -140,7 +140,8 @@ def test_gradients_are_carried_in_the_state(corrector):
         return -tf.reduce_sum(y**2, axis=[1, 2, 3])
 
     shape = [1, 2, 2, 1]
-    tf.function(lambda: CHAINS[corrector](log_prob, tf.ones(shape), 0.1, 17, draws(shape)))()
+    chain = tf.function(CHAINS[corrector], autograph=False)
+    chain(log_prob, tf.ones(shape), 0.1, 17, draws(shape))
     assert int(evaluations) == 1 + 17 * LEAPFROGS[corrector] == correctors.gradients(corrector, 17)
 
 

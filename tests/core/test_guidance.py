@@ -85,7 +85,7 @@ def test_composition_of_gaussians_samples_their_product():
     def step_noise(k):
         return noise.normal(noise.fold([3, 4], k), [size, 8, 8, 1])
 
-    @tf.function
+    @functools.partial(tf.function, autograph=False)
     def chain():
         return conditionals.conditional_chain(
             model.schedule, model.density_at(level, 'ema', terms), start, start, level, 120, step_noise

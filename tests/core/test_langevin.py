@@ -42,7 +42,8 @@ def test_k_steps_cost_k_gradients():
         return -tf.reduce_sum(y**2, axis=[1, 2, 3])
 
     shape = [1, 2, 2, 1]
-    tf.function(lambda: langevin(log_prob, tf.ones(shape), 0.1, 17, standard_noise(shape)))()
+    chain = tf.function(langevin, autograph=False)
+    chain(log_prob, tf.ones(shape), 0.1, 17, standard_noise(shape))
     assert int(evaluations) == 17
 
 
@@ -68,7 +69,8 @@ def draw(num_steps, mean, variance, size=50_000):
     schedule, shape = diffusion.t6(), [size, 2, 2, 1]
 
     density_at = exact_density(schedule, mean, variance)
-    recover = tf.function(sampling.Sampler(schedule, density_at, steps_at=lambda level: num_steps).recover)
+    sampler = sampling.Sampler(schedule, density_at, steps_at=lambda level: num_steps)
+    recover = tf.function(sampler.recover, autograph=False)
 
     def descend(x, high, low):
         return recover(x, tf.fill([size], low), noise.fold(SEED, noise.LANGEVIN, low))[0]

@@ -143,7 +143,7 @@ def test_a_level_of_the_sampler_follows_the_recursion(rule):
         beta=larger_steps.beta(config, schedule),
     )
     x_next = tf.ones(SHAPE)
-    x, _ = tf.function(sampler.recover)(x_next, tf.fill(SHAPE[:1], level), SEED)
+    x, _ = tf.function(sampler.recover, autograph=False)(x_next, tf.fill(SHAPE[:1], level), SEED)
     m, A, S = schedule.m[level], schedule.A[level], schedule.S[level]
     tether = 1 / schedule.s[level + 1] ** 2
     precision = 1 / (m**2 * (A**2 * variance + S**2)) + tether

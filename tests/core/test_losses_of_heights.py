@@ -1,5 +1,7 @@
 """Losses of heights against Gaussian data, whose log densities are known at all noise levels."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -100,7 +102,7 @@ class Heights(keras.layers.Layer):
 def step_of(model, variable, optimizer):
     """A function of the number of a step, which trains the only variable of a model on Gaussian data."""
 
-    @tf.function
+    @functools.partial(tf.function, autograph=False)
     def learn(index):
         seed = noise.fold([0, 1], index)
         level, angle = model.draw_levels(seed)
@@ -122,7 +124,8 @@ def step_of(model, variable, optimizer):
 def test_training_finds_the_heights(levels, loss):
     """A loss leaves the heights alone in the first `heights_after` steps, and then brings them to those of
     the exact densities, up to a constant."""
-    config = PRECONDITIONED.replace(batch_size=512, heights_after=1, **{loss: 1.0}, **levels)
+    size = dict(image_size=4, batch_size=512)
+    config = PRECONDITIONED.replace(**size, heights_after=1, **{loss: 1.0}, **levels)
     model = compiled_model(config)
     model.network = PreconditionedEnergy(
         Heights([0.0, 3.0, -5.0, 10.0]), config.image_shape, mean=0.0, std=STD

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers.small_models import PRECONDITIONED, images
+from helpers.small_models import PRECONDITIONED
 
 from drl_tf.core import diffusion, noise
 from drl_tf.core.batch import Batch
@@ -19,7 +19,14 @@ from drl_tf.training.optimizers import compiled_model
 STD = 0.5
 BATCH = 3000
 BOTH = PRECONDITIONED.replace(
-    contrastive=0.1, mcmc_steps=(2,), levels='continuous', batch_size=8, num_classes=3, dropout=0.1
+    contrastive=0.1,
+    mcmc_steps=(2,),
+    levels='continuous',
+    batch_size=8,
+    num_classes=3,
+    dropout=0.1,
+    image_size=1,
+    image_channels=2,
 )
 ALONE = BOTH.replace(objective='contrastive', contrastive=0.0, levels='walk', shared_noise=True)
 LATER = BOTH.replace(contrastive_after=3, batch_size=12)
@@ -72,6 +79,10 @@ class ExactNegatives(NormalisedRecoveryLikelihood):
         return y / diffusion.at(self.schedule.m, level), Info(z[:, 0, 0, 0], z[:, 0, 0, 0])
 
 
+def images(count, options=BOTH):
+    return tf.random.stateless_uniform([count, *options.image_shape], [1, 2], -1, 1)
+
+
 def expected_gradient(made, start, D):
     """The mean gradient in c and b."""
     k, scale, tether = constants(made)
@@ -87,12 +98,12 @@ def expected_gradient(made, start, D):
 def test_its_gradient_vanishes_at_the_true_energies_alone(start):
     """Over 20 batches of Gaussian data, the mean gradient has its closed form: 0 where c = b = 0, and of the
     sign of c and of b elsewhere."""
-    config = ALONE.replace(batch_size=BATCH, num_classes=0, dropout=0.0, image_size=2)
+    config = ALONE.replace(batch_size=BATCH, num_classes=0, dropout=0.0, image_size=2, image_channels=1)
     model = ExactNegatives(config)
     model.start = start
     model.network = PreconditionedEnergy(Quadratic(start), config.image_shape, mean=0.0, std=STD)
 
-    @tf.function
+    @functools.partial(tf.function, autograph=False)
     def gradients(index):
         seed = noise.fold([0, 1], index)
         clean = STD * noise.normal(noise.fold(seed, 50), [BATCH, *config.image_shape])
@@ -120,9 +131,14 @@ def built(options):
 
 @functools.cache
 def traced(options):
-    """A model of `built`, and the graph of its losses and gradients."""
+    """A model of `built`, and the graph of its losses and gradients on images and labels."""
     model = built(options)
-    return model, tf.function(model.losses_and_gradients, autograph=False)
+
+    @functools.partial(tf.function, autograph=False)
+    def compute(data):
+        return model.losses_and_gradients(model.batch_of(data, 0))
+
+    return model, compute
 
 
 def gradients(options, step=0):
@@ -132,8 +148,7 @@ def gradients(options, step=0):
     for mean in model.level_means.values():
         mean.reset_state()
     count = options.training.batch_size
-    batch = model.batch_of((images(count), tf.range(count) % 4), 0)
-    loss, found = compute(batch)['loss']
+    loss, found = compute((images(count), tf.range(count) % 4))['loss']
     return np.concatenate([[loss], *(np.ravel(gradient) for gradient in found)]), model
 
 
@@ -178,11 +193,11 @@ def test_noises_of_forward_proposal_chain_and_acceptance_are_independent(monkeyp
 
     for kind in drawn:
         monkeypatch.setattr(noise, kind, recorded(kind))
-    options = BOTH.replace(batch_size=64, num_classes=0, dropout=0.0, mcmc_steps=(1,))
+    options = BOTH.replace(batch_size=2048, num_classes=0, dropout=0.0, mcmc_steps=(1,))
     model = built(options)
     tf.config.run_functions_eagerly(True)
     try:
-        model.losses_and_gradients(model.batch_of(images(64), 0))
+        model.losses_and_gradients(model.batch_of(images(2048), 0))
     finally:
         tf.config.run_functions_eagerly(False)
     assert len(set(seeds)) == len(seeds)
@@ -196,7 +211,7 @@ def test_noises_of_forward_proposal_chain_and_acceptance_are_independent(monkeyp
 def test_the_gap_is_that_of_the_log_densities():
     model = built(ALONE.replace(dropout=0.0))
     level, labels = tf.constant([0, 2, 5]), tf.constant([1, 0, 3])
-    x_pos, x_neg = (tf.random.stateless_normal([3, 8, 8, 1], [1, seed]) for seed in (2, 3))
+    x_pos, x_neg = (tf.random.stateless_normal([3, 1, 1, 2], [1, seed]) for seed in (2, 3))
     F = model.density_at(level, 'raw', ((labels, 1.0),))
     m = diffusion.at(model.schedule.m, level)
     expected = F(m * x_neg) - F(m * x_pos)
@@ -204,6 +219,7 @@ def test_the_gap_is_that_of_the_log_densities():
 
 
 def test_bfloat16_steps_are_finite():
-    model = built(BOTH.replace(precision='bfloat16', contrastive_corrector='langevin'))
-    logs = tf.function(model.train_step, autograph=False)((images(8), tf.range(8) % 4))
+    options = BOTH.replace(image_size=8, image_channels=1, precision='bfloat16')
+    model = built(options.replace(contrastive_corrector='langevin'))
+    logs = tf.function(model.train_step, autograph=False)((images(8, options), tf.range(8) % 4))
     assert all(np.isfinite(float(value)) for value in logs.values())

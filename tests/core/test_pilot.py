@@ -1,5 +1,6 @@
 """The pilot run adapts the steps of correctors: it reaches its target, whatever the seed and the images."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,12 +8,27 @@ from helpers.small_models import OPTIONS, PRECONDITIONED
 
 from drl_tf.core import correctors, pilot
 from drl_tf.core.energy_model import EnergyModel
+from drl_tf.core.preconditioning import PreconditionedEnergy
 from drl_tf.core.sampling import Draw
 
 
+class Flat(keras.layers.Layer):
+    """e = 0 for all images: what a network is before training."""
+
+    def prepare(self, time, labels=None):
+        return []
+
+    def call(self, w, prepared, dropout=None, remat=False):
+        return tf.zeros(tf.shape(w)[:1])
+
+
 def model(**options):
+    """An untrained model, whose energies are Gaussian."""
     changes = dict(num_levels=3, mcmc_steps=(4,), corrector='mala', data_mean=(0.0,), data_std=0.5)
-    return EnergyModel(PRECONDITIONED.replace(**{**changes, **options}))
+    config = PRECONDITIONED.replace(**{**changes, **options})
+    made = EnergyModel(config)
+    made.ema_network = PreconditionedEnergy(Flat(), config.image_shape, mean=0.0, std=0.5)
+    return made
 
 
 def test_the_largest_step_that_accepts_enough():

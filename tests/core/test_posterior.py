@@ -75,6 +75,12 @@ def observed(operator, H, o, noise_std, count=COUNT):
     return Observation(operator, tf.tile(value.reshape(1, *shape), [count, 1, 1, 1]), noise_std)
 
 
+def drawn(method):
+    """Solutions for `COUNT` draws of noise."""
+    draw = tf.function(method.draw, autograph=False)
+    return draw(noise.normal([0, 1], [COUNT, *SHAPE]), SEED).numpy()
+
+
 @pytest.mark.parametrize('name', PROBLEMS)
 def test_chains_have_the_posterior_of_gaussian_data(name):
     """Its mean and covariance within the Monte Carlo error."""
@@ -87,7 +93,7 @@ def test_chains_have_the_posterior_of_gaussian_data(name):
         observation=observed(operator, H, o, noise_std),
         effort=Effort(num_steps=10, step=0.8, rounds=4),
     )
-    x = tf.function(posterior.draw)(noise.normal([0, 1], [COUNT, *SHAPE]), SEED).numpy().reshape(COUNT, 4)
+    x = drawn(posterior).reshape(COUNT, 4)
     mean, covariance = exact(H, o, noise_std)
     assert_moments(x, mean, covariance)
 
@@ -101,7 +107,7 @@ def test_proposals_alone_are_too_certain_and_rounds_mend_it():
     for effort in (Effort(0), Effort(10, 0.3), Effort(10, 0.3, rounds=8)):
         observation = observed(operator, H, o, noise_std)
         posterior = Posterior(schedule, log_prob_at(schedule), 0.5, observation, effort)
-        x = tf.function(posterior.draw)(noise.normal([0, 1], [COUNT, *SHAPE]), SEED).numpy()
+        x = drawn(posterior)
         found.append(np.var(x[:, 0, 1, 0]) / covariance[1, 1])
     assert found[0] < 0.8 * found[1] < 0.9 * found[2] and found[2] < 1.05, found
 
@@ -175,7 +181,7 @@ def test_replacement_follows_its_own_recursion(rounds):
     schedule = diffusion.karras(6)
     sampler = Exact(schedule, density_at=lambda level: None)
     replacement = Replacement(sampler, observed(operator, H, o, noise_std), rounds)
-    x = tf.function(replacement.draw)(noise.normal([0, 1], [COUNT, *SHAPE]), SEED).numpy().reshape(COUNT, 4)
+    x = drawn(replacement).reshape(COUNT, 4)
     mean, covariance = recursion(schedule, H.T @ o, rounds)
     assert_moments(x, mean, covariance)
     right, _ = exact(H, o, noise_std)

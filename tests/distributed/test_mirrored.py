@@ -2,6 +2,7 @@
 the steps of one device."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -21,11 +22,9 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 CODE = """
 from drl_tf.cli.main import main
 from drl_tf.distributed import devices
-for steps in sys.argv[1].split(','):
-    code = main(['run.py', '--strategy=mirrored', *sys.argv[2:], f'--train_steps={steps}'])
-    assert devices.strategy().num_replicas_in_sync == 2
-    if code:
-        sys.exit(code)
+code = main(['run.py', '--strategy=mirrored', *sys.argv[1:]])
+assert devices.strategy().num_replicas_in_sync == 2
+sys.exit(code)
 """
 FEATURES = """
 import numpy as np
@@ -79,45 +78,50 @@ def test_two_replicas_take_features_of_their_parts_of_the_images(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def trained(workdir, *options):
+    """The output of a command that trains with two replicas."""
+    done = run('-c', TWO_CPUS + CODE, *kills.OPTIONS, *options, f'--workdir={workdir}')
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ('steps', 'recipe'),
-    [
-        ('4,8', ['--recipe=cdrl', '--evaluate_every=4', '--checkpoint_every=4', '--log_every=4']),
-        (
-            '8',
-            [
-                '--recipe=preconditioned',
-                '--evaluate_every=0',
-                '--checkpoint_every=8',
-                '--time_score=0.1',
-                '--level_classification=0.5',
-                '--recovery_nce=0.5',
-                '--contrastive=0.1',
-                '--contrastive_after=3',
-                '--num_classes=-1',
-                '--mcmc_steps=2',
-                '--noshared_noise',
-            ],
-        ),
-    ],
-    ids=['cdrl', 'preconditioned'],
-)
-def test_two_replicas_take_the_steps_of_one(capsys, tmp_path, steps, recipe):
-    """Loss, gradient norm, weights and moments of 8 steps with clipping; those of cdrl also with evaluations,
-    by two commands.
+def test_two_replicas_go_on_with_a_run_of_one(capsys, tmp_path):
+    """Two networks, from the checkpoint of step 4 on, which one device has written: loss, gradient norm,
+    weights and moments of the steps after it with clipping, and an evaluation."""
+    options = ['--recipe=cdrl', '--clip_norm=0.1', '--evaluate_every=8', '--checkpoint_every=4']
+    options += ['--log_every=4', '--train_steps=8']
+    one, two = tmp_path / 'one', tmp_path / 'two'
+    assert call(capsys, *kills.OPTIONS, *options, '--strategy=one', f'--workdir={one}')[0] == 0
+    shutil.copytree(one, two, ignore=shutil.ignore_patterns('00000008', 'best', 'evaluations.jsonl'))
+    assert 'resuming at step 4' in trained(two, *options)
+    assert len((two / 'evaluations.jsonl').read_text().splitlines()) == 1
+    kills.assert_same(one, two, 8)
+
+
+@pytest.mark.slow
+def test_two_replicas_take_the_steps_of_one(capsys, tmp_path):
+    """Loss, gradient norm, weights and moments of 8 steps with clipping, of all losses of preconditioned
+    energies.
 
     Without --recovery_off_data: at the first step some of its gradients are mere rounding, which Adam makes
     as long as others. test_microbatches.py compares it in parts, from weights away from the start."""
     options = [
-        *kills.OPTIONS,
-        *recipe,
+        '--recipe=preconditioned',
         '--clip_norm=0.1',
+        '--evaluate_every=0',
+        '--checkpoint_every=8',
+        '--train_steps=8',
+        '--time_score=0.1',
+        '--level_classification=0.5',
+        '--recovery_nce=0.5',
+        '--contrastive=0.1',
+        '--contrastive_after=3',
+        '--num_classes=-1',
+        '--mcmc_steps=2',
+        '--noshared_noise',
     ]
-    done = run('-c', TWO_CPUS + CODE, steps, *options, f'--workdir={tmp_path}/two')
-    assert done.returncode == 0, done.stderr
-    if steps == '4,8':
-        assert 'resuming at step 4' in done.stdout
-        assert len((tmp_path / 'two' / 'evaluations.jsonl').read_text().splitlines()) == 2
-    assert call(capsys, *options, '--strategy=one', '--train_steps=8', f'--workdir={tmp_path}/one')[0] == 0
+    trained(tmp_path / 'two', *options)
+    one = ['--strategy=one', f'--workdir={tmp_path}/one']
+    assert call(capsys, *kills.OPTIONS, *options, *one)[0] == 0
     kills.assert_same(tmp_path / 'one', tmp_path / 'two', 8)

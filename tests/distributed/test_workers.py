@@ -150,7 +150,7 @@ def test_a_run_of_two_survives_a_signal_and_a_kill(capsys, tmp_path):
     """SIGTERM to one saves the same step of both, a killed one ends the other; meanwhile and after, the run
     is that of one process. Without chains, which the run of two above has."""
     options = [*OPTIONS, '--recipe=preconditioned', '--mcmc_steps=0', '--evaluate_every=0']
-    options += [f'--train_steps={_STEPS}', '--workdir']
+    options += ['--checkpoint_every=5', f'--train_steps={_STEPS}', '--workdir']
     workdir, checkpoints = tmp_path / 'two', tmp_path / 'two' / 'checkpoints'
     processes = start(tmp_path, *options, workdir)
     wait_for((workdir / 'metrics.jsonl').exists, processes)

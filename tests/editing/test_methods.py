@@ -82,7 +82,6 @@ def test_results_depend_on_their_own_image_and_index_alone():
     many = model.inpaint(x, HOLE, seed=3, labels=[0, 1, 2], plan=QUICK).astype(int)
     few = model.inpaint(x[:2], HOLE, seed=3, labels=[0, 1], plan=QUICK).astype(int)
     assert np.abs(many[:2] - few).max() <= 1
-    assert (model.inpaint(x, HOLE, seed=4, labels=[0, 1, 2], plan=QUICK) != many).any()
 
 
 def test_restored_images_degrade_to_what_was_given():

@@ -1,5 +1,7 @@
 """Long chains against Gaussians, whose covariance is known, and against themselves cut in two."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,6 +14,7 @@ SEED = [5, 6]
 SHAPE = [2000, 2, 2, 1]
 
 
+@functools.cache
 def correlated():
     """A Gaussian of four numbers, its mean and covariance."""
     root = np.random.default_rng(0).normal(size=[4, 4])
@@ -25,15 +28,20 @@ def correlated():
     return log_prob, mean, covariance
 
 
-def run(log_prob, y, count, method, step_size, leapfrogs=3, burn_in=60, parts=()):
-    """The end of chains, their results, and energies and acceptance all along; `parts` cuts them."""
+@functools.cache
+def advance_by(*settings):
+    """Advances chains of the kernel of these settings; runs of the same settings share its graph."""
 
     @tf.function
     def advance(y, results, first, count):
-        return chains.advance(
-            chains.kernel(log_prob, method, step_size, leapfrogs, burn_in), y, results, SEED, first, count
-        )
+        return chains.advance(chains.kernel(*settings), y, results, SEED, first, count)
 
+    return advance
+
+
+def run(log_prob, y, count, method, step_size, leapfrogs=3, burn_in=60, parts=()):
+    """The end of chains, their results, and energies and acceptance all along; `parts` cuts them."""
+    advance = advance_by(log_prob, method, step_size, leapfrogs, burn_in)
     results = chains.kernel(log_prob, method, step_size, leapfrogs, burn_in).bootstrap_results(y)
     first, energies, accepted = 0, [], []
     for last in (*parts, count):

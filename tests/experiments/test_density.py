@@ -137,7 +137,7 @@ def test_training_and_sampling(capsys, points_run):
 @pytest.fixture(scope='module')
 def weighed(points_run):
     """What the density of the run prints, and its export, which has that density."""
-    arguments = ['--num_samples=300', '--num_chains=300', '--ais_steps=100', '--hmc_leapfrog=3']
+    arguments = ['--num_samples=300', '--num_chains=150', '--ais_steps=60', '--hmc_leapfrog=3']
     with contextlib.redirect_stdout(io.StringIO()) as out:
         assert toy_call('--mode=density,export', f'--workdir={points_run}', *arguments) == 0
     return out.getvalue(), points_run / 'saved_model'

@@ -165,7 +165,7 @@ def test_exact_energies_are_weighed_to_a_few_nats_in_a_thousand_dimensions():
 
 def of_two_scales(**loss):
     """The model trained with a loss of heights, {its name: weight}, and its heights."""
-    model = trained(IMAGES.replace(**loss), two_scales, 700, lambda name: Radial(name=f'{name}_e'))
+    model = trained(IMAGES.replace(**loss), two_scales, 400, lambda name: Radial(name=f'{name}_e'))
     return model, heights_of_images(model)
 
 

@@ -13,6 +13,7 @@ from helpers import golden
 from helpers.gaussians import exact_density
 from helpers.tiny import TINY, call, refused
 
+from drl_tf.base.errors import UserError
 from drl_tf.cli.main import main
 from drl_tf.config.config import Config
 from drl_tf.core import diffusion, noise
@@ -193,43 +194,41 @@ def test_sides_contradict_each_other_beyond_their_errors(apart, crossed, is_note
     means = {'log_z_low_mean_log': 20.0 + apart, 'log_z_low_mean_log_error': 1.2}
     means |= {'log_z_high_mean_log': 20.0, 'log_z_high_mean_log_error': 1.6}
     densities = {'density_low_mean_log': 3.0 + apart, 'density_high_mean_log': 3.0}
-    found = likelihood.notes(Config(), {**same, **ends, **means, **densities})
+    found = likelihood.notes(
+        Config().replace(schedule='t1k', mcmc_steps=(0,)), {**same, **ends, **means, **densities}
+    )
     assert any('miss a part of the model' in note for note in found) == is_noted
-
-
-@pytest.fixture(scope='module')
-def t1k_run(tmp_path_factory):
-    """A run of a few steps over five levels at 4 px."""
-    workdir = tmp_path_factory.mktemp('runs') / 't1k'
-    kept = [word for word in TINY if not word.startswith(('--recipe', '--mcmc_steps', '--image_size'))]
-    arguments = [
-        *kept,
-        '--image_size=4',
-        '--recipe=t1k',
-        '--num_levels=5',
-        '--train_steps=2',
-        f'--workdir={workdir}',
-    ]
-    assert main(['run.py', *arguments]) == 0
-    return workdir
+    assert not any('do not mix' in note or 'without a class' in note for note in found)
 
 
 QUICK = [
     '--mode=likelihood',
-    '--num_chains=6',
-    '--sample_batch_size=4',
+    '--num_chains=4',
+    '--sample_batch_size=2',
     '--ais_steps=12',
     '--hmc_leapfrog=2',
     '--num_real=30',
 ]
 
 
+def copied(tmp_path_factory, recipe):
+    unneeded = shutil.ignore_patterns('saved_model')
+    workdir = tmp_path_factory.mktemp('runs') / recipe
+    return shutil.copytree(golden.DIRECTORY / recipe, workdir, ignore=unneeded)
+
+
 @pytest.fixture(scope='module')
-def first(t1k_run):
-    """The command's result and its output; the run keeps batches of four and two chains."""
+def short_chains(tmp_path_factory):
+    """The small run of `cdrl`, of short chains and of classes: 8 px, two levels."""
+    return copied(tmp_path_factory, 'cdrl')
+
+
+@pytest.fixture(scope='module')
+def first(short_chains):
+    """The command's result and its output; the run keeps two batches of two chains."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        assert main(['run.py', *QUICK, f'--workdir={t1k_run}']) == 0
+        assert main(['run.py', *QUICK, f'--workdir={short_chains}']) == 0
     return written(out.getvalue()), out.getvalue(), err.getvalue()
 
 
@@ -245,13 +244,13 @@ def figures(capsys, workdir, *arguments):
 
 def test_the_mode_says_all_that_must_be_known(first):
     result, out, err = first
-    for word in ('density of x_0', 'grey levels', 'D = 16', 'noise floor '
-                                                            '2.40', 'chains effective', 'an estimate, not a '
-                                                                                        'bound',
-                 'near the wall', '30 of the test split', 'lower bound in '
-                                                          'expectation', 'by mean of log w'):  # fmt: skip
+    for word in (
+        'density of x_0', 'grey levels', 'D = 64', 'noise floor ', 'chains effective',
+        'an estimate, not a bound', 'do not mix', 'of the model without a class', 'near the wall',
+        '30 of the test split', 'lower bound in expectation', 'by mean of log w',
+    ):  # fmt: skip
         assert word in out, out
-    assert 'transitions' in err and result['num_images'] == 30 and result['num_chains'] == 6
+    assert 'transitions' in err and result['num_images'] == 30 and result['num_chains'] == 4
     assert np.isfinite(
         [result[f'{kind}_{side}'] for kind in ('density', 'discrete') for side in ('low', 'high')]
     ).all()
@@ -259,36 +258,33 @@ def test_the_mode_says_all_that_must_be_known(first):
         assert 0 <= result[f'near_wall_{side}'] <= 1 and 0 < result[f'acceptance_{side}'] <= 1
 
 
-def test_the_same_command_finds_the_same_and_does_nothing_twice(capsys, t1k_run, first, monkeypatch):
+def test_the_same_command_finds_the_same_and_does_nothing_twice(capsys, short_chains, first, monkeypatch):
     monkeypatch.setattr(partition, 'save', None)
-    again, *_ = figures(capsys, t1k_run)
+    again, *_ = figures(capsys, short_chains)
     time = 'seconds_of_this_command'
     assert {**first[0], time: 0} == {**again, time: 0}
 
 
 @pytest.mark.slow
-def test_another_seed_has_other_chains(capsys, t1k_run, first):
-    _, out, _ = figures(capsys, t1k_run, '--seed=1', '--num_chains=4')
-    weights = []
-    for text, count in ((first[1], 6), (out, 4)):
-        directory = pathlib.Path(text.split()[-1].removesuffix(f'-{count}.json'))
-        weights.append(np.load(directory / 'forward-00000-4.npz')['log_weight'])
-    assert len(weights[0]) == len(weights[1]) == 4 and not np.any(weights[0] == weights[1])
+def test_another_seed_has_other_chains(capsys, short_chains, first, monkeypatch):
+    def reverse(*arguments):
+        raise UserError('that is all')
+
+    monkeypatch.setattr(partition.Partition, 'reverse', reverse)
+    code, _, err = call(capsys, *QUICK, f'--workdir={short_chains}', '--seed=1', '--num_chains=2')
+    assert code == 2 and 'that is all' in err
+    paths = list((short_chains / 'likelihood').glob('*/forward-00000-2.npz'))
+    mine, other = (np.load(path)['log_weight'] for path in paths)
+    assert len(mine) == len(other) == 2 and not np.any(mine == other)
 
 
-def test_a_model_of_short_chains_and_of_classes_is_told(capsys, tmp_path):
-    shutil.copytree(golden.DIRECTORY / 'cdrl', tmp_path / 'w', ignore=shutil.ignore_patterns('saved_model'))
-    options = ('--num_chains=2', '--sample_batch_size=2', '--ais_steps=6')
-    _, out, _ = figures(capsys, tmp_path / 'w', *options)
-    assert 'do not mix' in out and 'of the model without a class' in out
-
-
-def test_what_the_mode_refuses(capsys, t1k_run, tmp_path):
+def test_what_the_mode_refuses(capsys, short_chains, tmp_path):
+    workdir = f'--workdir={short_chains}'
     assert '--ais_steps is for --mode=likelihood' in refused(
-        capsys, '--mode=sample', f'--workdir={t1k_run}', '--ais_steps=9'
+        capsys, '--mode=sample', workdir, '--ais_steps=9'
     )
     assert 'needs --workdir' in refused(capsys, '--mode=likelihood')
-    assert '--num_chains=1' in refused(capsys, '--mode=likelihood', f'--workdir={t1k_run}', '--num_chains=1')
+    assert '--num_chains=1' in refused(capsys, '--mode=likelihood', workdir, '--num_chains=1')
     assert '--norm=batch' in refused(
         capsys, *TINY, '--norm=batch', f'--workdir={tmp_path}/w', '--mode=train,likelihood'
     )

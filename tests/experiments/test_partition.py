@@ -157,7 +157,7 @@ def test_chains_that_lean_on_the_wall_are_mirrored(tmp_path):
 def test_more_steps_bring_t6_closer(tmp_path):
     schedule = diffusion.t6()
     gaps = []
-    for num_steps in (60, 240):
+    for num_steps in (40, 160):
         low, high, _ = both_sides(schedule, num_steps, tmp_path / str(num_steps))
         assert low.estimate.mean_log < log_z(schedule) < -high.estimate.mean_log
         gaps.append(-high.estimate.mean_log - low.estimate.mean_log)
@@ -179,18 +179,19 @@ def test_samples_that_are_not_exact_are_run_to_the_density(tmp_path):
         sides = partition.Partition(
             path, exact_density(schedule, MEAN, VARIANCE), SHAPE, OPTIONS, str(tmp_path / str(long_run))
         )
+        sides.annealer = annealer_of(30, 300, OPTIONS.num_leapfrog, sides.annealer)
         found[long_run] = -sides.reverse(wide, long_run, lambda count: None).estimate.log_mean
     assert found[0] < log_z(schedule) - 4 and found[60] == pytest.approx(log_z(schedule), abs=3)
 
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
-    """Files of six chains in three batches, and what they found."""
+    """Files of five chains in batches of two, two and one, and what they found."""
     directory = tmp_path_factory.mktemp('partition') / 'whole'
     return directory, both_sides(diffusion.t1k(5), 12, directory, BATCHES)
 
 
-BATCHES = partition.Options(num_chains=6, num_leapfrog=2, at_once=2, seed=1)
+BATCHES = partition.Options(num_chains=5, num_leapfrog=2, at_once=2, seed=1)
 
 
 def contents(directory):

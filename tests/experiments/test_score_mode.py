@@ -12,12 +12,14 @@ from helpers import golden
 from helpers.tiny import call, refused
 from PIL import Image
 
+from drl_tf.config import config as configuration
 from drl_tf.data import pipeline
 from drl_tf.experiments import score, score_pictures
 from drl_tf.runs import exported
 from drl_tf.runs.scores import Scores
 
 DIGITS = exported.load_config(exported.find('digits'))
+SMALL = configuration.load(str(golden.DIRECTORY / 't6'))
 
 
 @pytest.fixture(scope='module')
@@ -82,15 +84,15 @@ def test_a_folder_is_scored_by_the_model_of_the_package(capsys, folder, tmp_path
 def test_images_of_ones_own_test_split_have_their_own_names(tmp_path):
     """Three of ten digits, chosen at random, are named as the files that hold them. A second call leaves no
     map of the first."""
-    images = pipeline.load_images(DIGITS.data, 'test', 10)[..., 0]
+    images = pipeline.load_images(SMALL.data, 'test', 10)[..., 0]
     for split in ('train', 'test'):
         for index, image in enumerate(images):
             (tmp_path / 'data' / split / f'class{index}').mkdir(parents=True)
             Image.fromarray(image).save(tmp_path / 'data' / split / f'class{index}' / 'a.png')
-    own = DIGITS.replace(dataset='folder', data_dir=f'{tmp_path}/data')
+    own = SMALL.replace(dataset='folder', data_dir=f'{tmp_path}/data')
     plan = score.Plan(output_dir=str(tmp_path), save_images=True)
     for count in (3, 2):
-        found = score.score(own.replace(num_real=count), exported.find('digits'), plan)
+        found = score.score(own.replace(num_real=count), str(golden.DIRECTORY / 't6'), plan)
         assert len(os.listdir(f'{found["scores"]}/maps')) == count
         with open(f'{found["scores"]}/scores.csv') as file:
             names = [row['image'] for row in csv.DictReader(file)]
@@ -99,37 +101,42 @@ def test_images_of_ones_own_test_split_have_their_own_names(tmp_path):
         assert names != [f'{tmp_path}/data/test/class{index}/a.png' for index in range(count)]
 
 
-def test_a_run_scores_its_test_split_and_single_pictures(capsys, folder, tmp_path):
-    """Without heights there are energies alone; raw and averaged weights differ; pictures are resized."""
-    workdir = tmp_path / 'run'
-    shutil.copytree(golden.DIRECTORY / 't6', workdir, ignore=shutil.ignore_patterns('saved_model'))
-    picture = tmp_path / 'one.png'
-    Image.fromarray(np.zeros([20, 12, 3], np.uint8)).save(picture)
-    given = [f'--workdir={workdir}', '--num_real=9']
-    directory, rows, out = scored(capsys, *given)
+def copied(recipe, tmp_path):
+    unneeded = shutil.ignore_patterns('saved_model')
+    return shutil.copytree(golden.DIRECTORY / recipe, tmp_path / recipe, ignore=unneeded)
+
+
+def test_a_run_scores_its_test_split(capsys, tmp_path):
+    """Without heights there are energies alone."""
+    workdir = copied('t6', tmp_path)
+    directory, rows, out = scored(capsys, f'--workdir={workdir}', '--num_real=9')
     assert directory.parent == workdir / 'scores' and len(rows) == 9 and 'log_prob_0' not in rows[0]
     assert '--method=direct' in out
-    given = [*given, f'--input={picture}', '--resize']
-    _, (row,), _ = scored(capsys, *given)
-    _, (raw,), _ = scored(capsys, *given, '--weights=raw')
-    assert row['image'] == 'one.png' and row['rank'] == '1' and row['energy_0'] != raw['energy_0']
 
 
 def test_pictures_of_any_name_are_scored_by_two_models_into_one_directory(capsys, tmp_path):
-    """Names that are no UTF-8, or mathematics to matplotlib. No result replaces another."""
+    """Names that are no UTF-8, or mathematics to matplotlib. No result replaces another. Pictures are
+    resized, one picture can be scored alone, and raw and averaged weights differ."""
     (tmp_path / 'in').mkdir()
     for name in (b'caf\xe9.png', b'cost_$5_vs_$6.png'):
         with open(os.path.join(os.fsencode(tmp_path), b'in', name), 'wb') as file:
-            Image.fromarray(np.zeros([8, 8], np.uint8)).save(file, 'png')
-    found = {}
-    for recipe in ('t6', 'cdrl'):
-        unneeded = shutil.ignore_patterns('saved_model')
-        workdir = shutil.copytree(golden.DIRECTORY / recipe, tmp_path / recipe, ignore=unneeded)
-        given = [f'--workdir={workdir}', f'--input={tmp_path}/in', f'--output_dir={tmp_path}/out']
-        directory, rows, _ = scored(capsys, *given, '--num_real=9')
-        assert [row['image'] for row in rows] == [r'caf\udce9.png', 'cost_$5_vs_$6.png']
+            Image.fromarray(np.zeros([20, 12, 3], np.uint8)).save(file, 'png')
+    runs, found = {recipe: copied(recipe, tmp_path) for recipe in ('t6', 'cdrl')}, {}
+
+    def into_one(recipe, pictures, *options):
+        given = [f'--workdir={runs[recipe]}', f'--input={pictures}', f'--output_dir={tmp_path}/out']
+        directory, rows, _ = scored(capsys, *given, '--num_real=9', '--resize', *options)
         found[directory] = json.loads((directory / 'summary.json').read_text())['weights_sha256']
-    assert len(found) == len(set(found.values())) == 2
+        return rows
+
+    for recipe in runs:
+        rows = into_one(recipe, tmp_path / 'in')
+        assert [row['image'] for row in rows] == [r'caf\udce9.png', 'cost_$5_vs_$6.png']
+        assert {row['rank'] for row in rows} == {'1', '2'}
+    (raw,) = into_one('cdrl', tmp_path / 'in' / 'cost_$5_vs_$6.png', '--weights=raw')
+    assert raw['image'] == 'cost_$5_vs_$6.png' and raw['rank'] == '1'
+    assert float(raw['energy_0']) != pytest.approx(float(rows[1]['energy_0']), rel=1e-5)
+    assert len(found) == len(set(found.values())) == 3
 
 
 BAD = {

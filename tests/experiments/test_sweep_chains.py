@@ -1,17 +1,16 @@
 """The table of noise levels, chain steps and correctors."""
 
 import csv
-import json
+import shutil
 
 import pytest
-from helpers.tiny import TINY, call, refused
+from helpers import golden
+from helpers.tiny import call, refused, scores
 
-from drl_tf.experiments.sweep_chains import rows_of
+from drl_tf.config import config as configuration
+from drl_tf.experiments import sweep
+from drl_tf.experiments.sweep_chains import rows_of, sweep_chains
 
-OPTIONS = [
-    *TINY, '--recipe=preconditioned', '--mcmc_steps=0', '--image_size=8', '--num_levels=2', '--train_steps=2',
-    '--warmup_steps=0', '--decay_steps=0', '--precision=float32',
-]  # fmt: skip
 SCORED = ['--num_samples=6', '--num_real=32', '--precision=float32']
 KEY = 'frechet_distance_digits_classifier'
 
@@ -24,34 +23,48 @@ def test_rows_without_steps_come_once():
     ]  # fmt: skip
 
 
+def test_variants_have_the_options_of_their_rows(monkeypatch):
+    """Langevin chains alone have a step of their own. A plot has a curve for each number of levels, which
+    shares the point without chains."""
+    seen = []
+    monkeypatch.setattr(sweep, 'score_variants', lambda *arguments: seen.append(arguments[2]))
+    workdir = str(golden.DIRECTORY / 'preconditioned')
+    sweep_chains(configuration.load(workdir), workdir, None, (1, 2), ('mala', 'langevin'), (0, 2))
+    (swept,) = seen
+    names = ('num_levels', 'mcmc_steps', 'corrector', 'corrector_step')
+    found = {row: tuple(changes[name] for name in names) for row, changes in swept.variants.items()}
+    assert found == {
+        'T1_K0_none': (1, (0,), 'none', 0.0), 'T1_K2_mala': (1, (2,), 'mala', 0.0),
+        'T1_K2_langevin': (1, (2,), 'langevin', 0.1),
+        'T2_K0_none': (2, (0,), 'none', 0.0), 'T2_K2_mala': (2, (2,), 'mala', 0.0),
+        'T2_K2_langevin': (2, (2,), 'langevin', 0.1),
+    }  # fmt: skip
+    assert swept.panels([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]) == {
+        'mala': {'T = 1': {0: 1.0, 2: 2.0}, 'T = 2': {0: 4.0, 2: 5.0}},
+        'langevin': {'T = 1': {0: 1.0, 2: 3.0}, 'T = 2': {0: 4.0, 2: 6.0}},
+    }
+
+
 @pytest.mark.slow
 def test_a_row_is_the_evaluation_of_its_options(capsys, tmp_path):
-    workdir = f'--workdir={tmp_path}/w'
-    assert call(capsys, *OPTIONS, workdir)[0] == 0
-    varied = ['--sweep_levels=1,2', '--sweep_mcmc_steps=0,2', '--sweep_correctors=mala,langevin']
+    unneeded, workdir = shutil.ignore_patterns('saved_model'), f'--workdir={tmp_path}/w'
+    shutil.copytree(golden.DIRECTORY / 'preconditioned', tmp_path / 'w', ignore=unneeded)
+    varied = ['--sweep_levels=1', '--sweep_mcmc_steps=2', '--sweep_correctors=mala,langevin']
     code, _, err = call(capsys, '--mode=sweep_chains', workdir, *SCORED, *varied)
     assert code == 0, err
     (table,) = (tmp_path / 'w' / 'sweep_chains').glob('*/scores.csv')
     with open(table, encoding='utf-8') as file:
-        rows = {row['chains']: row for row in csv.DictReader(file)}
-    assert list(rows) == [
-        'T1_K0_none', 'T1_K2_mala', 'T1_K2_langevin', 'T2_K0_none', 'T2_K2_mala', 'T2_K2_langevin',
-    ]  # fmt: skip
-    assert 0 < float(rows['T2_K2_mala']['acceptance']) <= 1 and not rows['T2_K2_langevin']['acceptance']
-    for name, chain in (
-        ('T2_K2_mala', ['--mcmc_steps=2']),
-        ('T2_K2_langevin', ['--mcmc_steps=2', '--corrector=langevin', '--corrector_step=0.1']),
-    ):
-        assert call(capsys, '--mode=evaluate', workdir, *SCORED, *chain)[0] == 0
-        written = max(
-            (tmp_path / 'w' / 'evaluation').glob('*.json'), key=lambda path: path.stat().st_mtime_ns
-        )
-        assert float(rows[name][KEY]) == pytest.approx(json.loads(written.read_text())[KEY], rel=1e-6)
+        mala, langevin = csv.DictReader(file)
+    assert (mala['chains'], langevin['chains']) == ('T1_K2_mala', 'T1_K2_langevin')
+    assert 0 < float(mala['acceptance']) <= 1 and not langevin['acceptance']
+    options = ['--num_levels=1', '--mcmc_steps=2']
+    _, written = scores(capsys, '--mode=evaluate', workdir, *SCORED, *options)
+    assert float(mala[KEY]) == pytest.approx(written[KEY], rel=1e-6) != float(langevin[KEY])
     assert table.with_name('scores.png').stat().st_size > 1000
 
 
-def test_energies_of_given_levels_alone_are_refused(capsys, tiny_run):
-    said = refused(capsys, '--mode=sweep_chains', f'--workdir={tiny_run}')
+def test_energies_of_given_levels_alone_are_refused(capsys, class_run):
+    said = refused(capsys, '--mode=sweep_chains', f'--workdir={class_run}')
     assert 'needs energies at any noise level, not --energy=paper' in said
 
 

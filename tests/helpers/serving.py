@@ -27,6 +27,9 @@ _INPUTS = {
     'energy': (_IMAGES, _LEVEL),
     'energy_bytes': (('images_bytes', [None], tf.string), _LEVEL),
     'denoise': (_IMAGES, _LEVEL, _SEED),
+    'score': (_IMAGES,),
+    'score_bytes': (('images_bytes', [None], tf.string),),
+    'log_likelihood': (_IMAGES,),
 }
 
 

@@ -21,15 +21,13 @@ options = config.Config().replace(
     json.loads(sys.argv[1]).items()},
 )
 model = compiled_model(options)
-step = tf.function(model.train_step, autograph=False)
-for _ in range(2):
-    step(tf.zeros([options.training.batch_size, 16, 16, 1]))
+tf.function(model.train_step, autograph=False)(tf.zeros([options.training.batch_size, 16, 16, 1]))
 print(re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read()).group(1))
 """
 
 
 def resident(**options):
-    """The largest resident size, KiB, of a process that takes two training steps; its `ru_maxrss` is at least
+    """The largest resident size, KiB, of a process that takes a training step; its `ru_maxrss` is at least
     that of this one."""
     done = run('-c', PEAK, json.dumps(options))
     assert done.returncode == 0, done.stderr
@@ -38,9 +36,9 @@ def resident(**options):
 
 @pytest.mark.slow
 def test_the_peak_is_flat_in_steps_and_levels():
-    """K = 5 and T = 2 against 60 and 40, within 10 %."""
+    """K = 5 and T = 2 against 15 and 40, within 10 %."""
     small = dict(num_res_blocks=1, channel_mult=(1, 2), batch_size=64, initializer=True)
-    peaks = [resident(mcmc_steps=[steps], num_levels=levels, **small) for steps, levels in ((5, 2), (60, 40))]
+    peaks = [resident(mcmc_steps=[steps], num_levels=levels, **small) for steps, levels in ((5, 2), (15, 40))]
     assert max(peaks) < 1.1 * min(peaks), peaks
 
 
@@ -89,7 +87,8 @@ def test_signs_are_kept_in_bytes():
     assert memory.peak(function, (10, 10, 4)) == pytest.approx(numbers * (20 + 2 * 4), rel=0.2)
 
 
-# The networks and batches of the other presets are much like one of these; the step of cdrl holds that of t6.
+# The networks and batches of the other presets are much like one of these; the step of cdrl holds that of t6,
+# which has recomputed blocks here.
 PREDICTED = (
     '--dataset=cifar10 --recipe=cdrl',
     '--dataset=cifar10 --recipe=t1k --objective=dsm',
@@ -109,8 +108,9 @@ def test_predicted_as_the_tpu_compiler_says():
         and 'error' not in line
         and line['bytes'] > 2**30
         and line['preset'] in PREDICTED
+        and (line['remat'] or 'lsun' not in line['preset'])
     ]
-    assert len(large) == 4
+    assert len(large) == 3
     for line in large:
         share = tpu_compile.predicted(line) / (line['bytes'] - line['generated_code_bytes'])
         assert 0.9 < share < (1.3 if 'dsm' in line['preset'] else 1.1), line['preset']

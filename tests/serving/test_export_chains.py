@@ -39,7 +39,8 @@ def test_served_and_loaded_models_run_the_chains_of_the_export(tmp_path, monkeyp
     seed = tf.constant([4, noise.SAMPLING])
     served = signatures['sample'](seed=seed, num_samples=tf.constant(3))['images']
     expected = pixels.to_uint8(model.sample(3, seed)[-1])
-    loaded = drl_tf.EnergyModel.from_preset(version).generate(3, seed=4)
+    loaded_model = drl_tf.EnergyModel.from_preset(version)
+    loaded = loaded_model.generate(3, seed=4)
     plain = pixels.to_uint8(build_model(config.replace(mcmc_steps=(0,))).sample(3, seed)[-1])
     assert np.abs(np.int32(served) - expected).max() <= 1 and np.abs(np.int32(loaded) - expected).max() <= 1
     assert np.abs(np.int32(plain) - expected).max() > 1
@@ -50,6 +51,4 @@ def test_served_and_loaded_models_run_the_chains_of_the_export(tmp_path, monkeyp
     np.testing.assert_allclose(
         x_t, model.denoise(x, level, seed, Draw(corrector_steps=every_level)), rtol=1e-4, atol=1e-5
     )
-    np.testing.assert_allclose(
-        drl_tf.EnergyModel.from_preset(version).denoise(x, level, seed=4), x_t, rtol=1e-4, atol=1e-5
-    )
+    np.testing.assert_allclose(loaded_model.denoise(x, level, seed=4), x_t, rtol=1e-4, atol=1e-5)

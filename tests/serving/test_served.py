@@ -60,12 +60,13 @@ def serving_config(command, text, root):
 
 
 @pytest.fixture(scope='module', params=SERVERS)
-def served(request, whole_export, tmp_path_factory):
-    """Ports of a server of the small export with a second version, which docs/serving/models.config says how
-    to add."""
+def served(request, whole_export, small_export, tmp_path_factory):
+    """Ports of a server of an export of energies with a second version, which has every signature;
+    docs/serving/models.config says how to add it."""
     root, text = tmp_path_factory.mktemp('served'), CONFIG.read_text()
-    for path in ('digits/1', 'digits/2', 'toy_checkerboard/1'):
-        shutil.copytree(whole_export, root / path, ignore=UNWARMED)
+    versions = {'digits/1': small_export, 'digits/2': whole_export, 'toy_checkerboard/1': small_export}
+    for path, version in versions.items():
+        shutil.copytree(version, root / path, ignore=UNWARMED)
     for old, new in TWO_VERSIONS.items():
         assert text.count(old) == 1
         text = text.replace(old, new)
@@ -83,12 +84,17 @@ def shipped(request, tmp_path_factory):
         yield ports
 
 
+def good_request():
+    """A request for the energy of a file, as JSON has it."""
+    good = json.loads(body_of(GOOD))
+    file = tf.io.encode_png(np.full([8, 8, 1], 200, np.uint8)).numpy()
+    good['inputs']['images_bytes'] = [{'b64': base64.b64encode(file).decode()}]
+    return good
+
+
 def test_malformed_requests_get_a_message_and_the_next_one_an_answer(served):
     url = f'http://localhost:{served[1]}/v1/models/digits'
-    good = json.loads(body_of(GOOD))
-    good['inputs']['images_bytes'] = [
-        {'b64': base64.b64encode(tf.io.encode_png(np.full([8, 8, 1], 200, np.uint8)).numpy()).decode()}
-    ]
+    good = good_request()
 
     def energy():
         response = requests.post(f'{url}:predict', data=json.dumps(good), timeout=60)
@@ -199,9 +205,10 @@ def test_the_status_over_grpc_is_that_over_rest(served):
 
 def test_a_label_is_the_version_that_it_is_of(served):
     for label, code in (('stable', 200), ('canary', 200), ('beta', 400)):
-        body = json.dumps({'inputs': {'seed': [0, 3], 'num_samples': 1}})
         response = requests.post(
-            f'http://localhost:{served[1]}/v1/models/digits/labels/{label}:predict', data=body, timeout=60
+            f'http://localhost:{served[1]}/v1/models/digits/labels/{label}:predict',
+            data=json.dumps(good_request()),
+            timeout=60,
         )
         assert (response.status_code == 200) == (code == 200), response.text
 

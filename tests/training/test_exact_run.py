@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from helpers.serving import export_only
 from helpers.tiny import TINY, call, refused, sampled
 
 import drl_tf
@@ -14,7 +15,7 @@ from drl_tf.config.data_options import Data
 from drl_tf.data import dataset_table, pipeline
 
 OPTIONS = [
-    '--recipe=preconditioned', '--energy=exact', '--image_size=16', '--precision=float32',
+    '--recipe=preconditioned', '--energy=exact', '--image_size=8', '--precision=float32',
     '--sample_batch_size=16', '--exact_images=40',
 ]  # fmt: skip
 
@@ -29,11 +30,11 @@ def run(tmp_path_factory):
 
 
 def train_images():
-    return pipeline.load_images(Data('digits', image_size=16), 'train', 40).astype(int)
+    return pipeline.load_images(Data('digits', image_size=8), 'train', 40).astype(int)
 
 
 def test_the_command_line_samples_and_scores_it(run, capsys):
-    images, _ = sampled(capsys, run, '--mode=sample', '--num_samples=20')
+    images, _ = sampled(capsys, run, '--mode=sample', '--num_samples=20', side=8)
     nearest = np.abs(images[:, None] - train_images()[None]).mean(axis=(2, 3, 4))
     assert nearest.min(axis=1).max() < 3
     np.testing.assert_array_equal(nearest.argmin(axis=1) % 10, np.arange(20) % 10)
@@ -81,7 +82,7 @@ def test_a_restart_that_is_refused_moves_nothing(run, capsys, tmp_path, flag):
     assert (tmp_path / 'w' / 'checkpoints' / '00000000').is_dir() and not (tmp_path / 'w.1').exists()
 
 
-def test_python_loads_it(run, tmp_path):
+def test_python_loads_it(run, tmp_path, monkeypatch):
     model = drl_tf.EnergyModel.from_preset(run)
     images = model.generate(4, labels=7)
     assert np.abs(images[:, None].astype(int) - train_images()[7::10][None]).mean(axis=(2, 3, 4)).min() < 3
@@ -89,6 +90,7 @@ def test_python_loads_it(run, tmp_path):
     assert np.ptp(energies) < 1 < np.abs(energies).min()
     with pytest.raises(UserError, match='no weights to train'):
         model.fit(images, labels=[7] * 4, verbose=0)
+    export_only(monkeypatch, 'sample')
     again = drl_tf.EnergyModel.from_preset(model.export(tmp_path / 'export', max_samples=8))
     np.testing.assert_allclose(again.generate(4, labels=7).astype(int), images, atol=1)
 

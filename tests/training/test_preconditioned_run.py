@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.serving import export_only
 from helpers.tiny import TINY, call, refused, sampled
 
 import drl_tf
@@ -22,6 +23,7 @@ from drl_tf.training import resume, train
 
 OPTIONS = [
     *(word for word in TINY if not word.startswith(('--recipe', '--mcmc_steps', '--channel_mult'))),
+    '--image_size=8',
     '--recipe=preconditioned',
     '--channel_mult=1',
     '--num_levels=3',
@@ -94,7 +96,7 @@ def test_a_mode_after_training_has_the_model_that_was_trained(capsys, run):
     workdir, _ = run
     (before,) = (workdir / 'samples').glob('*-seed0')
     before = before.rename(workdir / 'before')
-    images, directory = sampled(capsys, workdir, '--mode=sample', '--num_samples=8')
+    images, directory = sampled(capsys, workdir, '--mode=sample', '--num_samples=8', side=8)
     first = {path.name: path.read_bytes() for path in before.glob('*.npz')}
     second = {path.name: path.read_bytes() for path in directory.glob('*.npz')}
     assert len(images) == 8 and first and first == second
@@ -138,8 +140,10 @@ def measured(run):
 
 @pytest.fixture(scope='module')
 def exported(run, measured, tmp_path_factory):
-    """The version folder of an export of the measured run."""
-    return drl_tf.EnergyModel.from_preset(run[0]).export(tmp_path_factory.mktemp('exported') / 'm')
+    """The version folder of an export of the measured run, with the signatures that answer with heights."""
+    with pytest.MonkeyPatch.context() as patch:
+        export_only(patch, 'log_likelihood', 'score', 'score_bytes')
+        return drl_tf.EnergyModel.from_preset(run[0]).export(tmp_path_factory.mktemp('exported') / 'm')
 
 
 def test_direct_likelihood_and_the_signature_that_it_makes(run, measured, exported):
@@ -155,7 +159,7 @@ def test_direct_likelihood_and_the_signature_that_it_makes(run, measured, export
         integration['error'],
     )
     signature = tf.saved_model.load(exported).signatures['log_likelihood']
-    x = tf.constant(np.random.default_rng(0).normal(size=[2, 16, 16, 1]), tf.float32)
+    x = tf.constant(np.random.default_rng(0).normal(size=[2, 8, 8, 1]), tf.float32)
     found = signature(x)
     model, _ = checkpoint.load_model(workdir)
     log_prob = model.log_prob_at(tf.fill([2], np.float32(model.schedule.angle[0])))(x)

@@ -1,17 +1,17 @@
 """What a run survives, through the command line: damaged files, signals, a full disk."""
 
+import functools
 import json
+import multiprocessing
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
 import types
 
 import pytest
-from helpers import forks
-from helpers.tiny import ROOT, TINY, call, refused
+from helpers import forks, short_runs
+from helpers.tiny import TINY, call, refused
 
 from drl_tf.distributed import devices
 from drl_tf.runs import checkpoint, drawing, generate
@@ -89,9 +89,7 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path):
         'print(1, flush=True); '
     )
     twice = 'signal.raise_signal(15); print(2, flush=True); signal.raise_signal(15); print(3)'
-    done = subprocess.run(
-        [sys.executable, '-c', code + twice], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
+    done = forks.run('-c', code + twice, timeout=60)
     assert (done.returncode, done.stdout.split()) == (-signal.SIGTERM, ['1', '2'])
 
 
@@ -101,8 +99,11 @@ def test_a_signal_within_an_evaluation_ends_it(capsys, tmp_path, monkeypatch):
     left alone. After training the next mode has the first signal."""
     options = [
         *kills.OPTIONS,
+        '--recipe=preconditioned',
+        '--mcmc_steps=0',
         '--train_steps=6',
         '--evaluate_every=3',
+        '--evaluate_samples=16',
         '--sample_batch_size=8',
         f'--workdir={tmp_path}/w',
     ]
@@ -147,7 +148,9 @@ def test_another_machine_is_reported(capsys, caplog, tiny_run, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_run_ends_with_the_bits_of_one_that_was_left_alone(tmp_path):
+def test_a_killed_run_ends_with_the_bits_of_one_that_was_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(kills, 'state', functools.partial(kills.state, step=16))
+    monkeypatch.setattr(multiprocessing, 'get_context', short_runs.Context)
     assert kills.survivors('cdrl', 1, tmp_path) == 1
 
 

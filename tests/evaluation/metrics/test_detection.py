@@ -62,7 +62,8 @@ def test_intervals_are_as_wide_as_the_spread_over_data_sets():
                ((name, found[f'{name}_interval']) for name in detection.NAMES))  # fmt: skip
 
 
-def test_the_seed_decides_the_intervals():
+def test_the_seed_decides_the_intervals(monkeypatch):
+    monkeypatch.setattr(detection, 'RESAMPLES', 20)
     sets = normals(50)
     first = detection.detection(*sets, seed=1)
     assert detection.detection(*sets, seed=1) == first

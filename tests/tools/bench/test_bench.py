@@ -57,7 +57,7 @@ def test_lines_become_json_and_tables(tmp_path):
 
 
 def test_scores_are_measured_apart(tmp_path, capsys):
-    words = ['evaluation', '--rounds=2', '--features=200', '--dimensions=8']
+    words = ['evaluation', '--rounds=1', '--features=200', '--dimensions=8']
     assert bench.main([*words, f'--directory={tmp_path}']) == 0
     assert '| `Fréchet distance from the moments of 200 x 8` | ' in capsys.readouterr().out
     lines = [json.loads(line) for line in (tmp_path / 'bench.jsonl').read_text().splitlines()]

@@ -1,5 +1,6 @@
 """A training step in parts: each part is what its name says; their ratios are plausible."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -10,6 +11,8 @@ from helpers.tiny import TINY
 from drl_tf.cli import parsing
 from drl_tf.tools.bench import __main__ as bench
 from drl_tf.tools.bench import training
+from drl_tf.tools.bench.settings import Settings
+from drl_tf.tools.bench.timing import spread
 
 SMALL = [*TINY, '--max_loss=1000', '--num_levels=2']
 
@@ -65,29 +68,53 @@ def test_parts_are_differences_within_a_round(subject):
     assert line['chain_flops_per_s'] == pytest.approx(line['chain_alone_flops_per_s'] * 0.25 / 7)
 
 
+def test_precisions_are_compared_within_a_round(monkeypatch):
+    class Subject:
+        def __init__(self, name, config, workdir):
+            self.name, self.precision = name, config.training.precision
+
+        def functions(self):
+            return {'step': None}
+
+        def line(self, seconds):
+            return {'part': 'training', 'name': self.name, 'step': seconds['step'].tolist()}
+
+    seconds = {'float32': [2.0, 4.0, 8.0], 'bfloat16': [1.0, 1.0, 6.0]}
+
+    def in_turn(functions, rounds):
+        return {(name, part): np.array(seconds[name.rpartition(' ')[2]]) for name, part in functions}
+
+    monkeypatch.setattr(training, 'Subject', Subject)
+    monkeypatch.setattr(training, 'in_turn', in_turn)
+    preset = ' '.join(SMALL)
+    *lines, last = training.lines(Settings((preset,), preset, tuple(seconds), 3, 1, 4, (1,), ''))
+    assert [(line['name'], line['step']) for line in lines] == [
+        (f'{preset}, {name}', values) for name, values in seconds.items()
+    ]
+    ratios = dataclasses.asdict(spread(np.array([0.5, 0.25, 0.75])))
+    assert last == {'part': 'precision', 'name': preset, 'bfloat16_of_float32': ratios}
+
+
 @pytest.mark.slow
 def test_small_form(tmp_path, capsys):
-    """Without chains, in both precisions, and with chains and split batches: ratios are plausible."""
+    """Without chains in bfloat16, and with chains and split batches: ratios are plausible."""
     options = ' '.join(SMALL).replace('--recipe=t6', '').replace('--precision=float32', '')
     presets = {
         'preconditioned': f'{options} --recipe=preconditioned --mcmc_steps=0',
         't6': f'{options} --recipe=t6 --mcmc_steps=20',
     }
+    names = [f'{presets["preconditioned"]}, bfloat16', f'{presets["t6"]}, float32']
     preconditioned, t6 = (f'--preset={words}' for words in presets.values())
     command = ['training', '--rounds=5', f'--directory={tmp_path}']
-    assert bench.main([*command, preconditioned]) == 0
+    assert bench.main([*command, preconditioned, '--precisions=bfloat16']) == 0
     assert capsys.readouterr().out.count('| training | ') == 1
     done = forks.run('-m', 'drl_tf.tools.bench', *command, t6, '--precisions=float32', '--cpu_split')
     assert done.returncode == 0, done.stderr
     machine, *lines = [json.loads(line) for line in (tmp_path / 'bench.jsonl').read_text().splitlines()]
     assert machine['part'] == 'machine' and machine['cores'] >= 1
     measured = {line['name']: line for line in lines if line['part'] == 'training'}
-    assert [line['part'] for line in lines].count('precision') == 1
-    expected = {f'{words}, float32': recipe for recipe, words in presets.items()}
-    expected[f'{presets["preconditioned"]}, bfloat16'] = 'preconditioned'
-    assert measured.keys() == expected.keys()
-    for name, recipe in expected.items():
-        line = measured[name]
+    assert 'precision' not in [line['part'] for line in lines] and [*measured] == names
+    for recipe, line in zip(presets, measured.values(), strict=True):
         spreads = {name: value for name, value in line.items() if isinstance(value, dict)}
         median = {name: value['median'] for name, value in spreads.items() if 'median' in value}
         assert ('chain' in median) == (recipe == 't6')

@@ -76,7 +76,8 @@ def test_small_form(tmp_path, capsys, monkeypatch):
     That memory does not grow with K and T: tests/planning/test_memory.py.
     """
     monkeypatch.setattr(processes, 'MODEL', 'toy_checkerboard')
-    tiny = ' '.join([*TINY, '--max_loss=1000', '--num_levels=2'])
+    points = ['--dataset=toy_checkerboard', '--image_size=1', '--max_loss=1000', '--num_levels=2']
+    tiny = ' '.join([*TINY, *points])
     words = ['start', '--repeats=1', '--steps=12', f'--preset={tiny}', f'--directory={tmp_path}']
     assert bench.main(words) == 0
     assert '| `import tensorflow` | ' in capsys.readouterr().out

@@ -36,7 +36,7 @@ def test_each_convolution_is_seen_once_a_step(tmp_path, capsys):
     lines = (tmp_path / 'bench.jsonl').read_text().splitlines()
     found, update = map(json.loads, lines[-2:])
     config = parsing.configuration_of(PRESET.split())
-    step = tf.function(compiled_model(config).train_step)
+    step = tf.function(compiled_model(config).train_step, autograph=False)
     batch = next(iter(pipeline.training_images(config.data, config.training.batch_size, 0)))
     assert found['number of convolutions'] == len(convolutions.of_graph(step, batch))
     assert min(found[kind] for kind in ('convolutions', 'all else')) > 0
