@@ -27,6 +27,11 @@ def pytest_collection_finish():
     gc.set_threshold(100_000, 20, 20)
 
 
+def pytest_sessionfinish():
+    """Keeps the last garbage collection of pytest from looking at all graphs."""
+    gc.freeze()
+
+
 def made_once(tmp_path_factory, name, make):
     """A copy of a directory that the first of the test processes makes and the others wait for."""
     root = tmp_path_factory.getbasetemp()

@@ -12,6 +12,7 @@ from drl_tf.config import config
 from drl_tf.core import noise
 from drl_tf.core.guidance import network_labels
 from drl_tf.data import dataset_table, digits, facts, images, indexed, plane, tfds_datasets, tfds_reading
+from drl_tf.data.endless_points import endless_points
 from drl_tf.data.tuning import THREADS, untuned
 
 _ON_DISK = ('tfds', 'tfrecords')  # Sources in the format of tensorflow-datasets.
@@ -98,7 +99,7 @@ def training_images(
     options.threading.private_threadpool_size = THREADS
     at_once = at_once or len(range(batch_size)[rows])
     if spec.source == 'toy':
-        batches = _endless_points(data.dataset, seed, first_step, batch_size, rows).rebatch(at_once)
+        batches = endless_points(data.dataset, seed, batch_size, first_step, rows, at_once)
     else:
         drawn = _endless_images(data, seed, batch_size, first_step, rows)
         batches = drawn.map(finish, num_parallel_calls=THREADS).batch(at_once, drop_remainder=True)
@@ -286,15 +287,3 @@ def _random_access(data: config.Data) -> tuple[int, Callable[[tf.Tensor], tf.Ten
     if (classes < 0).all():
         raise UserError(f'--dataset={data.dataset}: all labels are -1, no class: drop --num_classes')
     return count, lambda index: everything[index], tf.constant(classes)
-
-
-def _endless_points(name: str, seed: int, first_step: int, batch_size: int, rows: slice) -> tf.data.Dataset:
-    """Returns the rows of all batches of points from `first_step` on, float32 [n, 1, 1, 2]."""
-
-    def draw(step: tf.Tensor) -> tf.Tensor:
-        points = tf.numpy_function(
-            lambda step: plane.points(name, seed, int(step), batch_size)[rows], [step], tf.float32
-        )
-        return tf.ensure_shape(points, [len(range(batch_size)[rows]), *plane.IMAGE_SHAPE])
-
-    return tf.data.Dataset.counter(first_step).map(draw)

@@ -66,7 +66,7 @@ def traced(model: Any, program: str) -> tuple[Any, list[Any]]:
     else:
         function = _sampler(model)
         inputs = [tf.constant([0, 3]), *([labels] if num_classes else [])]
-    return tf.function(function, jit_compile=True), inputs
+    return tf.function(function, jit_compile=True, autograph=False), inputs
 
 
 def _sampler(model: Any) -> Any:

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from drl_tf.base.errors import UserError
 from drl_tf.config import config
@@ -92,6 +93,14 @@ def test_a_resumed_order_is_the_order(step):
     np.testing.assert_array_equal(
         np.concatenate(list(mine)), np.concatenate([run[step][2:6], run[step + 1][2:6]])
     )
+
+
+def test_batches_are_known_to_be_endless():
+    """Otherwise tf.distribute does not know their size in a run of several workers."""
+    data = dataset_table.resolve(config.Data(dataset='toy_two_moons'))
+    batches = pipeline.training_images(data, 8, 3, rows=slice(2, 6), at_once=2)
+    assert batches.cardinality() == tf.data.INFINITE_CARDINALITY
+    assert batches.element_spec.shape == (2, 1, 1, 2)
 
 
 def test_what_points_are_not():

@@ -84,7 +84,7 @@ def lines(settings: Settings) -> Iterator[dict[str, Any]]:
 
 def whole_step(model: Any) -> Any:
     """Returns the training step of a compiled model as a `tf.function` of a batch."""
-    return tf.function(model.train_step, jit_compile=model.jit_compile)
+    return tf.function(model.train_step, jit_compile=model.jit_compile, autograph=False)
 
 
 def update_alone(model: Any, batch: Any) -> Any:
