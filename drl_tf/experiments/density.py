@@ -20,8 +20,9 @@ from drl_tf.core.sampling import Draw
 from drl_tf.core.weights import Weights
 from drl_tf.data import plane
 from drl_tf.experiments import annealing, bridges
+from drl_tf.experiments.annealed_points import annealed
 from drl_tf.experiments.heights_of_points import of_points
-from drl_tf.runs import charts, checkpoint, pictures, samples
+from drl_tf.runs import charts, checkpoint, samples
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
@@ -36,7 +37,6 @@ _FINEST = 0.01  # Smallest spacing of a grid.
 _COARSEST = 0.05  # Largest spacing of a grid.
 _FRESH = 2**31 - 1  # Number of a batch that no training reaches.
 _NUM_FRESH = 65_536
-_FIRST_STEP_SIZE = 0.3
 _MOST_ERRORS = 3  # We warn if annealing and quadrature are more standard errors apart.
 _BINS = 80
 _MOST_LEVELS = 10
@@ -95,7 +95,7 @@ def density(
 
     levels = shown_levels(schedule)
     grids = {t: quadrature(density_at(tf.constant([t])), schedule.m[t] * schedule.S[t]) for t in levels}
-    estimates = annealed(schedule, density_at, num_chains, ais_steps, hmc_leapfrog, seed)
+    estimates, back = annealed(schedule, density_at, num_chains, ais_steps, hmc_leapfrog, seed)
     data = {t: _diffused(schedule, config.data.dataset, t, seed) for t in levels}
     means = {t: float(np.mean(_evaluate(density_at(tf.constant([t])), data[t]))) for t in levels}
     likelihoods = {t: means[t] - grids[t].log_z + 2 * math.log(schedule.m[t]) for t in levels}  # Of x_t.
@@ -104,6 +104,7 @@ def density(
     _draw(f'{stem}.png', grids, _sampled(model, levels, num_samples, weights), data)
     heights = of_points(model, weights)
     found = {t: {**compared(grids[t], estimates[t], likelihoods[t]), **_direct(heights, t)} for t in levels}
+    found[0] |= {'log_z_back': -back.log_mean, 'back_error': back.standard_error}
     _warn_of_differences(found)
     source = {'step': step, 'weights': weights, 'weights_sha256': samples.fingerprint(model, weights)}
     effort = dict(
@@ -176,38 +177,6 @@ def _log_sum(values: np.ndarray) -> float:
     return float(largest + math.log(np.exp(values - largest).sum()))
 
 
-def annealed(
-    schedule: Schedule,
-    density_at: Callable[[tf.Tensor], LogDensity],
-    num_chains: int,
-    ais_steps: int,
-    hmc_leapfrog: int,
-    seed: int,
-) -> dict[int, annealing.Estimate]:
-    """Estimates log Z of each noise level t by annealed importance sampling, {t: estimate}.
-
-    The `log_mean` of an estimate is log Z. `num_chains` chains start at N(0, I). They pass about `ais_steps`
-    densities, with `hmc_leapfrog` leapfrog steps at each. `density_at` maps t, int32 [1], to the log density
-    of level t: a callable that maps y, float32 [n, 1, 1, 2], to float32 [n].
-    """
-    path = bridges.spaced(schedule, ais_steps)
-    annealer = annealing.Annealer(path.density_of(density_at), hmc_leapfrog)
-    folded = noise.fold(noise.root(seed, noise.LIKELIHOOD), noise.ANNEALING)
-    y = bridges.sample_normal([num_chains, *plane.IMAGE_SHAPE], noise.fold(folded, noise.PRIOR))
-    order = range(path.last + 1)
-    sizes = np.zeros(len(order))
-    found = {}
-    with pictures.progress_bar(2 * path.last, 'annealing', unit=' transitions') as bar:
-        for done, so_far in annealing.pilot(annealer, order, y, _FIRST_STEP_SIZE, folded):
-            sizes = so_far
-            bar.update(1 if done else 0)
-        for position, state, _ in annealing.anneal(annealer, order, annealer.begin(0, y), sizes, folded):
-            bar.update(1)
-            if path.beta[position] == 1:
-                found[int(path.level[position])] = annealing.estimate(state.log_weight)
-    return found
-
-
 def _diffused(schedule: Schedule, name: str, t: int, seed: int) -> np.ndarray:
     """Draws fresh points of a dataset, diffused to level t, y_t = m_t x_t, float32 [n, 1, 1, 2]."""
     x = plane.points(name, seed, _FRESH, _NUM_FRESH)
@@ -262,6 +231,8 @@ def said(found: Mapping[str, Any]) -> str:
         f'{found["log_z_annealed"]:.4f} ± {found["standard_error"]:.2g} by annealed importance sampling: '
         f'{errors:.1f} standard errors apart'
     )
+    if 'log_z_back' in found:
+        line += f', {found["log_z_back"]:.4f} ± {found["back_error"]:.2g} by chains back to noise'
     if errors > _MOST_ERRORS:
         line += f', more than {_MOST_ERRORS}'
     if 'log_z_direct' in found:

@@ -13,7 +13,7 @@ from PIL import Image
 import drl_tf
 from drl_tf.core import diffusion, noise
 from drl_tf.data import plane as sets
-from drl_tf.experiments import density
+from drl_tf.experiments import annealed_points, density
 from drl_tf.runs import checkpoint, samples
 
 POINTS = [
@@ -56,9 +56,13 @@ def test_the_wall_bounds_the_plane():
 
 
 def test_annealing_agrees_with_what_is_known_at_every_level():
+    """And so it does on the way back from the lowest."""
     schedule = diffusion.t6(3)
     density_at, log_z = exact_density(schedule, 0.3)
-    found = density.annealed(schedule, density_at, num_chains=300, ais_steps=30, hmc_leapfrog=3, seed=0)
+    found, back = annealed_points.annealed(
+        schedule, density_at, num_chains=300, ais_steps=30, hmc_leapfrog=3, seed=0
+    )
+    assert abs(back.log_mean + log_z[0]) < 4 * back.standard_error < 0.4
     assert sorted(found) == [0, 1, 2]
     for t, estimate in found.items():
         grid = density.quadrature(density_at(tf.constant([t])), schedule.S[t])
@@ -155,6 +159,9 @@ def test_density_mode(points_run, weighed):
     for level in levels.values():
         assert abs(level['differs_by_errors']) < 4 and level['quadrature_error'] < 0.05
         assert level['mean_log_density_of_fresh_points'] < 0 and level['near_wall'] < 1e-3
+    back, grid = levels['0']['log_z_back'], levels['0']['log_z_quadrature']
+    assert abs(back - grid) < 4 * levels['0']['back_error'] + levels['0']['quadrature_error'] < 0.5
+    assert out.count(f'{back:.4f} ± ') == out.count('by chains back to noise') == 1
     assert levels['39']['mean_log_density_of_fresh_points'] == pytest.approx(-1 - np.log(2 * np.pi), abs=0.2)
     assert Image.open(path.with_suffix('.png')).size[0] > 400
     text = (exported / '1' / 'README.md').read_text()
