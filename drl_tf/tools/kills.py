@@ -14,7 +14,7 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -59,12 +59,13 @@ _ROUNDING = 2e-5
 State = tuple[dict[str, Any], list[dict[str, Any]]]  # Variables of a checkpoint, and lines of the logs.
 
 
-def _train(workdir: str | os.PathLike[str], recipe: str) -> None:
+def _train(workdir: str | os.PathLike[str], recipe: str, options: Sequence[str]) -> None:
     """Trains a tiny model without output, and ends this process with the exit code of training."""
     with open(os.devnull, 'w', encoding='utf-8') as sink:
         os.dup2(sink.fileno(), 1)
         os.dup2(sink.fileno(), 2)
-    raise SystemExit(command_line(['run.py', *OPTIONS, f'--recipe={recipe}', f'--workdir={workdir}']))
+    command = ['run.py', *OPTIONS, f'--recipe={recipe}', *options, f'--workdir={workdir}']
+    raise SystemExit(command_line(command))
 
 
 def state(workdir: pathlib.Path, step: int = STEPS) -> State:
@@ -135,8 +136,9 @@ def assert_same(first: pathlib.Path, second: pathlib.Path, step: int, rounding: 
 class _Runs:
     """Trains tiny models of a recipe, 't6' or 'cdrl', each in a new process."""
 
-    def __init__(self, recipe: str) -> None:
+    def __init__(self, recipe: str, options: Sequence[str]) -> None:
         self.recipe = recipe
+        self.options = options
         self.processes = multiprocessing.get_context('forkserver')
         self.processes.set_forkserver_preload(['drl_tf.training.train', 'drl_tf.evaluation.evaluate'])
         self._start(int).join()  # Starts the server, which imports what it preloads.
@@ -149,7 +151,7 @@ class _Runs:
     def finish(self, workdir: pathlib.Path) -> float:
         """Trains to the end, or continues the run in `workdir`; returns the seconds that this took."""
         begin = time.monotonic()
-        process = self._start(_train, workdir, self.recipe)
+        process = self._start(_train, workdir, self.recipe, self.options)
         process.join()
         _check_exit(process, workdir)
         return time.monotonic() - begin
@@ -164,7 +166,7 @@ class _Runs:
         Returns:
           Whether it was killed; False if training ended before.
         """
-        process = self._start(_train, workdir, self.recipe)
+        process = self._start(_train, workdir, self.recipe, self.options)
         process.join(instant)
         if process.exitcode is not None:
             _check_exit(process, workdir)
@@ -178,7 +180,9 @@ def _check_exit(process: BaseProcess, workdir: pathlib.Path) -> None:
     assert process.exitcode == 0, f'the run in {workdir} ended with code {process.exitcode}'
 
 
-def survivors(recipe: str, kills: int, directory: pathlib.Path, seed: int = 0) -> int:
+def survivors(
+    recipe: str, kills: int, directory: pathlib.Path, seed: int = 0, options: Sequence[str] = ()
+) -> int:
     """Kills and resumes runs; returns how many of them end bit-equal to a run that was never killed.
 
     The function prints the result of each run, and how much longer a killed run took on average.
@@ -189,10 +193,12 @@ def survivors(recipe: str, kills: int, directory: pathlib.Path, seed: int = 0) -
       kills: number of runs; each is killed once.
       directory: directory for the runs.
       seed: seed of the random times at which runs are killed.
+      options: options of the command line, such as '--train_steps=16', in place of those of `OPTIONS`.
     """
-    runs = _Runs(recipe)
+    runs = _Runs(recipe, options)
     duration = runs.finish(directory / 'alone')
-    alone = state(directory / 'alone')
+    last = workdirs.steps(str(directory / 'alone'))[-1]
+    alone = state(directory / 'alone', last)
     instants = random.Random(seed)
     survived = 0
     torn = 0
@@ -206,7 +212,7 @@ def survivors(recipe: str, kills: int, directory: pathlib.Path, seed: int = 0) -
         where = _left_behind(workdir)
         torn += _is_torn(workdir)
         lost.append(instant + runs.finish(workdir) - duration)
-        survived += equal(state(workdir), alone)
+        survived += equal(state(workdir, last), alone)
         print(
             f'{recipe}: killed after {instant:.1f} of {duration:.1f} s, {where}: {survived}/{len(lost)} '
             'bit-equal',

@@ -1,8 +1,6 @@
 """What a run survives, through the command line: damaged files, signals, a full disk."""
 
-import functools
 import json
-import multiprocessing
 import resource
 import shutil
 import signal
@@ -10,7 +8,7 @@ import time
 import types
 
 import pytest
-from helpers import forks, short_runs
+from helpers import forks
 from helpers.tiny import TINY, call, refused
 
 from drl_tf.distributed import devices
@@ -148,10 +146,9 @@ def test_another_machine_is_reported(capsys, caplog, tiny_run, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_run_ends_with_the_bits_of_one_that_was_left_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(kills, 'state', functools.partial(kills.state, step=16))
-    monkeypatch.setattr(multiprocessing, 'get_context', short_runs.Context)
-    assert kills.survivors('cdrl', 1, tmp_path) == 1
+def test_a_killed_run_ends_with_the_bits_of_one_that_was_left_alone(tmp_path):
+    options = ['--train_steps=16', '--evaluate_every=7', '--evaluate_samples=16']
+    assert kills.survivors('cdrl', 1, tmp_path, options=options) == 1
 
 
 def test_restart_keeps_the_old_run(capsys, tiny_run, tmp_path):
