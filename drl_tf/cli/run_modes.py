@@ -50,6 +50,7 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices,
                     print(f'{label:17} {words}', flush=True)
                 if mode == 'train':
                     config = as_trained(config, workdir)
+        workers.all_received()
 
 
 def _results(mode: str, command: Command, config: Config, workdir: str) -> dict[str, str]:

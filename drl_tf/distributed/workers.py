@@ -66,18 +66,22 @@ def everywhere(function: Callable[[], Any]) -> Any:
     """
     if count() == 1:
         return function()
-    result = None
-    mine = None
+    result = mine = None
     try:
         result = function()
     except CARRIED as error:
         mine = error
     failures = [failure for failure in exchange(_as_json(mine)) if failure]
     if failures:
-        with contextlib.suppress(*_LOST):  # Nobody ends before all have received the failures.
-            exchange(None)
+        all_received()
         raise mine or _from_json(*failures[0])
     return result
+
+
+def all_received() -> None:
+    """Waits until all workers have received all messages: one that ends breaks off what others receive."""
+    with contextlib.suppress(*_LOST):
+        exchange(None)
 
 
 def by_chief(function: Callable[[], Any]) -> Any:
