@@ -8,7 +8,6 @@ import gc
 import io
 import json
 import os
-import pathlib
 import shutil
 import types
 
@@ -17,8 +16,6 @@ import pytest
 if 'PYTEST_XDIST_WORKER' in os.environ:
     # The processes of pytest-xdist share the cores: an operation of TensorFlow gets one thread.
     os.environ.setdefault('TF_NUM_INTRAOP_THREADS', '1')
-
-GOLDEN = pathlib.Path(__file__).parent / 'golden'
 
 
 def pytest_collection_finish():
@@ -86,16 +83,19 @@ LIKELIHOOD = {
 @pytest.fixture
 def class_run(tmp_path):
     """The workdir of the small run of `cdrl` in `golden/`: 4 steps, 8 px, 10 classes, 2 levels, K = 2."""
-    unneeded = shutil.ignore_patterns('saved_model')
-    return shutil.copytree(GOLDEN / 'cdrl', tmp_path / 'classes', ignore=unneeded)
+    from helpers import golden
+
+    return golden.copied('cdrl', tmp_path / 'classes')
 
 
 def export_small_run(root):
     """Exports the small run of `cdrl` to `root/digits/1`, with a log Z_0 that is made up."""
 
+    from helpers import golden
+
     from drl_tf.cli.main import main
 
-    shutil.copytree(GOLDEN / 'cdrl', root / 'run', ignore=shutil.ignore_patterns('saved_model'))
+    golden.copied('cdrl', root / 'run')
     (root / 'run' / 'likelihood').mkdir()
     (root / 'run' / 'likelihood' / '00000004-ema.json').write_text(json.dumps(LIKELIHOOD))
     arguments = [f'--workdir={root}/run', f'--export_dir={root}/digits', '--max_samples=20']

@@ -1,7 +1,6 @@
 """`EnergyModel.fit`: its steps, callbacks, validation, and a loop of one's own."""
 
 import contextlib
-import shutil
 import threading
 import types
 
@@ -41,8 +40,7 @@ def test_fit_goes_on():
 
 def of_run(tmp_path, **options):
     """The model of a copy of the small run whose configuration has other training options."""
-    directory = tmp_path / 'run'
-    shutil.copytree(golden.DIRECTORY / 't6', directory, ignore=shutil.ignore_patterns('saved_model'))
+    directory = golden.copied('t6', tmp_path / 'run')
     configuration.load(str(directory)).replace(**options).save(str(directory))
     return drl_tf.EnergyModel.from_preset(directory)
 

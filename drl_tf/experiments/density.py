@@ -97,8 +97,7 @@ def density(
     grids = {t: quadrature(density_at(tf.constant([t])), schedule.m[t] * schedule.S[t]) for t in levels}
     estimates, back = annealed(schedule, density_at, num_chains, ais_steps, hmc_leapfrog, seed)
     data = {t: _diffused(schedule, config.data.dataset, t, seed) for t in levels}
-    means = {t: float(np.mean(_evaluate(density_at(tf.constant([t])), data[t]))) for t in levels}
-    likelihoods = {t: means[t] - grids[t].log_z + 2 * math.log(schedule.m[t]) for t in levels}  # Of x_t.
+    likelihoods = _likelihoods(schedule, density_at, grids, data)
     name = f'{step:08d}-{weights}-{ais_steps}x{hmc_leapfrog}-{num_chains}-seed{seed}'
     stem = os.path.join(workdir, 'density', name)
     _draw(f'{stem}.png', grids, _sampled(model, levels, num_samples, weights), data)
@@ -117,6 +116,17 @@ def density(
         'figure': f'{stem}.png',
         'figures': f'{stem}.json',
     }
+
+
+def _likelihoods(
+    schedule: Schedule,
+    density_at: Callable[[tf.Tensor], LogDensity],
+    grids: Mapping[int, Grid],
+    data: Mapping[int, np.ndarray],
+) -> dict[int, float]:
+    """Returns the mean log density of x_t at each level t, of the points y_t = m_t x_t in `data`."""
+    means = {t: float(np.mean(_evaluate(density_at(tf.constant([t])), data[t]))) for t in data}
+    return {t: means[t] - grids[t].log_z + 2 * math.log(schedule.m[t]) for t in data}
 
 
 def _direct(heights: Heights | None, t: int) -> dict[str, float]:

@@ -6,7 +6,6 @@ Left out are options of which a mode cannot differ from its run, and those in BE
 import contextlib
 import dataclasses
 import io
-import shutil
 import sys
 
 import numpy as np
@@ -195,8 +194,7 @@ def test_a_mode_accesses_what_the_table_says(digits_run, monkeypatch, tmp_path, 
     if mode == 'export':
         export_only(monkeypatch, 'sample', 'energy')
     if mode == 'sweep_chains':
-        unneeded = shutil.ignore_patterns('saved_model')
-        workdir = shutil.copytree(golden.DIRECTORY / 'preconditioned', tmp_path / 'run', ignore=unneeded)
+        workdir = golden.copied('preconditioned', tmp_path / 'run')
     check(mode, [f'--workdir={workdir}', *FEW[mode]], monkeypatch)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 
 import numpy as np
 import pytest
@@ -170,7 +169,7 @@ def test_what_does_not_go_together(capsys, tmp_path, arguments, words):
 def test_an_energy_keeps_its_scale_where_chains_sample_it(capsys, tmp_path):
     """A run of K = 0 sampled with K = 2 has F = f / s^2 still, and a run of K = 2 cannot be told
     otherwise."""
-    shutil.copytree(golden.DIRECTORY / 't1k', tmp_path / 'w', ignore=shutil.ignore_patterns('saved_model'))
+    golden.copied('t1k', tmp_path / 'w')
     assert (
         call(capsys, '--mode=sample', f'--workdir={tmp_path}/w', '--num_samples=2', '--mcmc_steps=2')[0] == 0
     )

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import shutil
 
 import pytest
 from helpers import golden
@@ -109,17 +108,13 @@ def test_log_densities_are_weighed(monkeypatch, tmp_path):
     run here."""
     rows = {'default': {}, 'walk': dict(levels='walk')}
     monkeypatch.setitem(ablation_rows.TABLES, 'preconditioned', rows)
-    run = golden.DIRECTORY / 'preconditioned'
-    unneeded = shutil.ignore_patterns('saved_model')
     monkeypatch.setattr(
         ablate,
         'trained',
-        lambda name, config, workdir: (
-            shutil.copytree(run, workdir, ignore=unneeded) and {'diverged_at': None}
-        ),
+        lambda name, config, workdir: golden.copied('preconditioned', workdir) and {'diverged_at': None},
     )
     monkeypatch.setattr(ablate, 'scored', lambda *_: {'extractor': 'none', FRECHET: 2.0, 'floor': 1.0})
-    config = configuration.load(str(run)).replace(num_real=20)
+    config = configuration.load(str(golden.DIRECTORY / 'preconditioned')).replace(num_real=20)
     ablate.ablate(config, str(tmp_path / 'w'), 24)
     with open(tmp_path / 'w' / 'ablation.csv', encoding='utf-8') as file:
         default, walk = csv.DictReader(file)

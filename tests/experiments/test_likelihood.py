@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import pathlib
-import shutil
 
 import numpy as np
 import pytest
@@ -211,16 +210,10 @@ QUICK = [
 ]
 
 
-def copied(tmp_path_factory, recipe):
-    unneeded = shutil.ignore_patterns('saved_model')
-    workdir = tmp_path_factory.mktemp('runs') / recipe
-    return shutil.copytree(golden.DIRECTORY / recipe, workdir, ignore=unneeded)
-
-
 @pytest.fixture(scope='module')
 def short_chains(tmp_path_factory):
     """The small run of `cdrl`, of short chains and of classes: 8 px, two levels."""
-    return copied(tmp_path_factory, 'cdrl')
+    return golden.copied('cdrl', tmp_path_factory.mktemp('runs') / 'cdrl')
 
 
 @pytest.fixture(scope='module')

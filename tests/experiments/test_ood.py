@@ -3,7 +3,6 @@
 import csv
 import json
 import pathlib
-import shutil
 
 import numpy as np
 import pytest
@@ -92,8 +91,7 @@ def test_two_models_write_to_one_directory(capsys, tmp_path, monkeypatch):
     for name in 'ab':
         Image.fromarray(np.zeros([8, 8], np.uint8)).save(pictures / f'{name}.png')
     for recipe in ('t6', 'cdrl'):
-        unneeded = shutil.ignore_patterns('saved_model')
-        workdir = shutil.copytree(golden.DIRECTORY / recipe, tmp_path / recipe, ignore=unneeded)
+        workdir = golden.copied(recipe, tmp_path / recipe)
         given = [f'--workdir={workdir}', f'--ood=folder:{pictures}', f'--output_dir={tmp_path}/out']
         code, _, err = call(capsys, '--mode=ood', *given, '--num_real=20')
         assert code == 0, err

@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import pathlib
-import shutil
 
 import numpy as np
 import pytest
@@ -101,14 +100,9 @@ def test_images_of_ones_own_test_split_have_their_own_names(tmp_path):
         assert names != [f'{tmp_path}/data/test/class{index}/a.png' for index in range(count)]
 
 
-def copied(recipe, tmp_path):
-    unneeded = shutil.ignore_patterns('saved_model')
-    return shutil.copytree(golden.DIRECTORY / recipe, tmp_path / recipe, ignore=unneeded)
-
-
 def test_a_run_scores_its_test_split(capsys, tmp_path):
     """Without heights there are energies alone."""
-    workdir = copied('t6', tmp_path)
+    workdir = golden.copied('t6', tmp_path / 't6')
     directory, rows, out = scored(capsys, f'--workdir={workdir}', '--num_real=9')
     assert directory.parent == workdir / 'scores' and len(rows) == 9 and 'log_prob_0' not in rows[0]
     assert '--method=direct' in out
@@ -121,7 +115,7 @@ def test_pictures_of_any_name_are_scored_by_two_models_into_one_directory(capsys
     for name in (b'caf\xe9.png', b'cost_$5_vs_$6.png'):
         with open(os.path.join(os.fsencode(tmp_path), b'in', name), 'wb') as file:
             Image.fromarray(np.zeros([20, 12, 3], np.uint8)).save(file, 'png')
-    runs, found = {recipe: copied(recipe, tmp_path) for recipe in ('t6', 'cdrl')}, {}
+    runs, found = {recipe: golden.copied(recipe, tmp_path / recipe) for recipe in ('t6', 'cdrl')}, {}
 
     def into_one(recipe, pictures, *options):
         given = [f'--workdir={runs[recipe]}', f'--input={pictures}', f'--output_dir={tmp_path}/out']

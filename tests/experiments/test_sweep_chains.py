@@ -1,7 +1,6 @@
 """The table of noise levels, chain steps and correctors."""
 
 import csv
-import shutil
 
 import pytest
 from helpers import golden
@@ -47,8 +46,7 @@ def test_variants_have_the_options_of_their_rows(monkeypatch):
 
 @pytest.mark.slow
 def test_a_row_is_the_evaluation_of_its_options(capsys, tmp_path):
-    unneeded, workdir = shutil.ignore_patterns('saved_model'), f'--workdir={tmp_path}/w'
-    shutil.copytree(golden.DIRECTORY / 'preconditioned', tmp_path / 'w', ignore=unneeded)
+    workdir = f'--workdir={golden.copied("preconditioned", tmp_path / "w")}'
     varied = ['--sweep_levels=1', '--sweep_mcmc_steps=2', '--sweep_correctors=mala,langevin']
     code, _, err = call(capsys, '--mode=sweep_chains', workdir, *SCORED, *varied)
     assert code == 0, err

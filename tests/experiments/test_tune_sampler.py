@@ -19,15 +19,10 @@ SCORED = ['--num_samples=6', '--num_real=32', '--precision=float32']
 KEY = 'frechet_distance_digits_classifier'
 
 
-def copied(tmp_path_factory, recipe):
-    unneeded = shutil.ignore_patterns('saved_model')
-    return shutil.copytree(golden.DIRECTORY / recipe, tmp_path_factory.mktemp(recipe) / 'w', ignore=unneeded)
-
-
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
     """The workdir of a run of t6 with K = 3 and two levels."""
-    workdir = copied(tmp_path_factory, 't6')
+    workdir = golden.copied('t6', tmp_path_factory.mktemp('t6') / 'w')
     set_options(workdir, mcmc_steps=(3,))
     return workdir
 
@@ -49,7 +44,7 @@ def tune(run, capsys):
 @pytest.fixture(scope='module')
 def log_densities(tmp_path_factory):
     """The workdir of a run of classes whose energies are log densities at all levels, with T = 2."""
-    return copied(tmp_path_factory, 'preconditioned')
+    return golden.copied('preconditioned', tmp_path_factory.mktemp('preconditioned') / 'w')
 
 
 def rows(directory):

@@ -32,6 +32,11 @@ _OF_CLASSES = {
 _OF_HEIGHTS = {'log_likelihood': ('images',), 'score': ('images',)}
 
 
+def copied(recipe, workdir):
+    """Copies the small run of a recipe to `workdir`, without its SavedModel; returns `workdir`."""
+    return shutil.copytree(DIRECTORY / recipe, workdir, ignore=shutil.ignore_patterns('saved_model'))
+
+
 def train(recipe, workdir, steps):
     """Trains the small run up to a step; its next command, with more steps, goes on from there. 'heights' is
     the recipe of preconditioned energies with every loss of heights."""

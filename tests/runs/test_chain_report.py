@@ -21,10 +21,7 @@ CHAINS = ['--mcmc_steps=2', '--num_samples=12']
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
     """A copy of the small run of `preconditioned` in `golden/`: 8 px, 10 classes, 2 levels, no chains."""
-    unneeded = shutil.ignore_patterns('saved_model')
-    return shutil.copytree(
-        golden.DIRECTORY / 'preconditioned', tmp_path_factory.mktemp('chains') / 'w', ignore=unneeded
-    )
+    return golden.copied('preconditioned', tmp_path_factory.mktemp('chains') / 'w')
 
 
 @pytest.fixture(scope='module')

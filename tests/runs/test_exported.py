@@ -28,8 +28,7 @@ def shipped(small_export, tmp_path, monkeypatch):
 @pytest.fixture(scope='module')
 def expected(tmp_path_factory):
     """The images that the small run samples."""
-    run = tmp_path_factory.mktemp('run') / 'cdrl'
-    shutil.copytree(golden.DIRECTORY / 'cdrl', run, ignore=shutil.ignore_patterns('saved_model'))
+    run = golden.copied('cdrl', tmp_path_factory.mktemp('run') / 'cdrl')
     assert main(['run.py', '--mode=sample', '--num_samples=7', f'--workdir={run}']) == 0
     (directory,) = (path for path in (run / 'samples').glob('*-7-*') if path.is_dir())
     images = np.concatenate(list(samples.read(directory, (8, 8, 1)))).astype(int)

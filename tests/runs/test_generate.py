@@ -20,8 +20,7 @@ DRAWN_BEFORE = 'all samples were drawn before'  # A line of stdout.
 @pytest.fixture(scope='module')
 def small_run(tmp_path_factory):
     """A copy of the small run of `t6` in `golden/`: 8 px, 2 levels."""
-    unneeded = shutil.ignore_patterns('saved_model')
-    return shutil.copytree(golden.DIRECTORY / 't6', tmp_path_factory.mktemp('t6') / 'w', ignore=unneeded)
+    return golden.copied('t6', tmp_path_factory.mktemp('t6') / 'w')
 
 
 @pytest.fixture(scope='module')

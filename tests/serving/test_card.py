@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import shutil
 
 import numpy as np
 import pytest
@@ -25,8 +24,7 @@ def quick(monkeypatch):
 
 @pytest.fixture
 def workdir(tmp_path):
-    shutil.copytree(golden.DIRECTORY / 'cdrl', tmp_path / 'run', ignore=shutil.ignore_patterns('saved_model'))
-    return tmp_path / 'run'
+    return golden.copied('cdrl', tmp_path / 'run')
 
 
 RESULT = {
@@ -167,8 +165,7 @@ def test_a_card_of_what_was_trained_after_an_import_tells_the_steps_apart(capsys
 
     By default the export goes into the workdir; the model that comes with the package stays as it is.
     """
-    workdir = tmp_path / 'run'
-    shutil.copytree(golden.DIRECTORY / 't6', workdir, ignore=shutil.ignore_patterns('saved_model'))
+    workdir = golden.copied('t6', tmp_path / 'run')
     set_options(workdir, dataset='hf:/home/someone/pictures')
     origin = {'official_checkpoint': '/home/someone/ckpt', 'official_weights': 'model_ema', 'iteration': 1000}
     (workdir / 'official.json').write_text(json.dumps(origin))

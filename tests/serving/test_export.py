@@ -4,7 +4,6 @@ test_serving.py and test_shipped.py load exports in processes that have no drl_t
 """
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -27,7 +26,7 @@ def exported(tmp_path_factory):
     """The folder of a SavedModel of the small run of t6, made by the command line beside a former version."""
     parent = tmp_path_factory.mktemp('saved_models') / 'digits'
     (parent / '1').mkdir(parents=True)
-    workdir = shutil.copytree(T6, parent.parent / 'run', ignore=shutil.ignore_patterns('saved_model'))
+    workdir = golden.copied('t6', parent.parent / 'run')
     words = ['--mode=export', f'--workdir={workdir}', f'--export_dir={parent}', '--max_samples=50']
     with pytest.MonkeyPatch.context() as patch:
         export_only(patch, 'sample', 'energy', 'denoise')

@@ -1,7 +1,6 @@
 """Which results of a run count for its card, its exports and its log densities."""
 
 import json
-import shutil
 
 import pytest
 from helpers import golden
@@ -14,8 +13,7 @@ from drl_tf.serving import provenance
 
 @pytest.fixture
 def workdir(tmp_path):
-    shutil.copytree(golden.DIRECTORY / 'cdrl', tmp_path / 'run', ignore=shutil.ignore_patterns('saved_model'))
-    return tmp_path / 'run'
+    return golden.copied('cdrl', tmp_path / 'run')
 
 
 def test_the_likelihood_of_the_most_annealing_is_taken(workdir):
