@@ -179,7 +179,9 @@ class EnergyModel(Editing, Detecting, KerasMethods):
           >>> drl_tf.EnergyModel.from_config(model.get_config()).step
           18000
         """
-        return cls(build_model(Config.from_config(config['options'])), config['step'], config['beginning'])
+        with arguments.named():
+            options = Config.from_config(config['options'])
+        return cls(build_model(options), config['step'], config['beginning'])
 
     def fit(
         self,
@@ -260,8 +262,8 @@ class EnergyModel(Editing, Detecting, KerasMethods):
           UserError: the model cannot be exported, or the directory cannot be written to.
 
         Examples:
-          >>> drl_tf.EnergyModel.from_preset('digits').export('saved_models/mine')
-          'saved_models/mine/1'
+          >>> drl_tf.EnergyModel.from_preset('digits').export('exports/mine')
+          'exports/mine/1'
         """
         directory = arguments.path('directory', directory)
         max_samples = 0 if max_samples is None else arguments.number('max_samples', max_samples, 1)

@@ -145,8 +145,8 @@ show(np.concatenate([samples[order[:10]], samples[order[-10:]]]))
 # An export is a SavedModel with a model card. TensorFlow Serving takes it as it is.
 
 # %%
-run('--mode=export', '--workdir=runs/digits', '--export_dir=saved_models/mine')
-print(pathlib.Path('saved_models/mine/1/README.md').read_text().split('## Training')[0])
+run('--mode=export', '--workdir=runs/digits', '--export_dir=exports/mine')
+print(pathlib.Path('exports/mine/1/README.md').read_text().split('## Training')[0])
 
 # %% [markdown]
 # ## Serve
@@ -164,14 +164,14 @@ def free_port():
 
 
 rest = free_port()
-log = pathlib.Path('saved_models/server.log')
+log = pathlib.Path('exports/server.log')
 server = subprocess.Popen(
     [
         sys.executable,
         '-m',
         'drl_tf.tools.model_server',
         '--model_name=mine',
-        '--model_base_path=saved_models/mine',
+        '--model_base_path=exports/mine',
         f'--port={free_port()}',
         f'--rest_api_port={rest}',
     ],

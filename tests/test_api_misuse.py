@@ -1,5 +1,7 @@
 """Wrong arguments of `drl_tf.EnergyModel.from_preset` and of the methods: one line that names them."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -130,6 +132,13 @@ def test_classes_of_a_model_without_any(plain):
         with pytest.raises(UserError, match='no classes'):
             wrong()
     assert np.ptp(plain.generate(2)) > 0
+
+
+def test_a_wrong_option_of_a_configuration_is_named_without_dashes(plain):
+    config = plain.get_config()
+    config['options'] = json.loads(json.dumps(config['options']).replace('"channels": 8', '"channels": 0'))
+    with pytest.raises(UserError, match='channels=0'):
+        drl_tf.EnergyModel.from_config(config)
 
 
 def test_a_run_without_checkpoints_is_named_as_the_argument(tmp_path):

@@ -157,7 +157,7 @@ def test_pictures_of_the_reader_are_left_alone(monkeypatch, tmp_path, own):
 def test_a_server_that_does_not_start_says_why(monkeypatch, tmp_path):
     """The cell that starts the server ends with what the server has written as its error."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / 'saved_models').mkdir()
+    (tmp_path / 'exports').mkdir()
     cell = cell_with('digits', 'drl_tf.tools.model_server').replace(
         'drl_tf.tools.model_server', 'no_such_module'
     )

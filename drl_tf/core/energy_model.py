@@ -219,7 +219,7 @@ class EnergyModel(keras.Model):
 
     @graphs.graph
     def final_denoise(self, x_0: tf.Tensor, weights: Weights, terms: Terms) -> tf.Tensor:
-        """Returns the mean clean image given each image x_0 of level 0; `denoise` explains the arguments."""
+        """Returns the mean clean image given each x_0 of level 0; other arguments as in `density_at`."""
         return concatenated(lambda _, part: denoising.at_lowest_level(self, *part), (x_0, terms, weights))
 
     def sample(

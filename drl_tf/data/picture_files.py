@@ -22,7 +22,7 @@ FORMATS = (
     'WEBP',
 )  # Pillow runs other programs to read some formats, but not to read these.
 _EXTENSIONS = ('.png', '.jpg', '.jpeg', '.gif', '.bmp', '.webp')
-_HEAD = re.compile(rb'\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|BM|RIFF.{4}WEBP', re.DOTALL)
+_HEAD = re.compile(rb'\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|BM.{4}\0{4}|RIFF.{4}WEBP', re.DOTALL)
 _HEAD_BYTES = 12
 _OF_MACOS = '._'  # macOS stores the attributes of a file X in a companion file ._X.
 

@@ -80,7 +80,7 @@ def evaluate(
             reports.append(workers.told_by_chief(functools.partial(chain_report.read, root)))
             drawn = pictures.progress(samples.read(root, config.image_shape), mine.count, 'scoring')
             part = f'{parts}/samples-seed{mine.seed}.npz'
-            results.append(evaluator.score(drawn, mine.count, labelled=True, part=part))
+            results.append(evaluator.score(drawn, mine.count, mine, part))
         return workers.by_chief(finish)
 
 

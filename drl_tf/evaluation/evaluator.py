@@ -20,13 +20,13 @@ from drl_tf.evaluation.metrics import extractors, statistics
 from drl_tf.evaluation.metrics import score as scoring
 from drl_tf.evaluation.metrics.frechet import frechet_distance_from_moments
 from drl_tf.runs import pictures
-from drl_tf.runs.request import SampleRequest
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
     from drl_tf.config.data_options import Data
     from drl_tf.evaluation.metrics.extractors import Extractor
     from drl_tf.evaluation.metrics.statistics import Statistics
+    from drl_tf.runs.request import SampleRequest
 
 _SPLITS = ('train', 'test')
 loaded: dict[tuple, Extractor] = {}  # One entry: {options and file hashes: extractor}.
@@ -117,7 +117,7 @@ class Evaluator:
         self,
         batches: Iterable[np.ndarray],
         num_samples: int,
-        labelled: bool = False,
+        request: SampleRequest | None = None,
         part: str | None = None,
     ) -> dict[str, Any]:
         """Scores images against the real images.
@@ -125,10 +125,10 @@ class Evaluator:
         Args:
           batches: batches of images, uint8 [n, H, W, C] each.
           num_samples: number of images in all batches.
-          labelled: whether the images were drawn with the classes 0, 1, .. in turn. If so, and if the
-            extractor predicts these classes, the scores contain 'class_agreement': the share of images that
-            the extractor assigns to the class with which they were drawn. If not, they may be ordered by
-            class, and scores of a part of them take a random part.
+          request: what was drawn. If the extractor predicts its classes, the scores contain
+            'class_agreement': the share of images that the extractor assigns to the class with which they
+            were drawn. None: the images come from elsewhere; they may be ordered by class, so scores of a
+            part take a random part.
           part: a file for intermediate results, from which an interrupted call continues; None: no file.
 
         Returns:
@@ -138,9 +138,9 @@ class Evaluator:
         """
         data = self.config.data
         labels = None
-        if labelled and data.num_classes and data.dataset in self.extractor.datasets:
-            labels = SampleRequest(num_samples).classes(data.num_classes)
-        total = 0 if labelled else num_samples
+        if request and data.num_classes and data.dataset in self.extractor.datasets:
+            labels = request.classes(data.num_classes)
+        total = 0 if request else num_samples
         return self._led(
             lambda: scoring.score(self.extractor, batches, self.real, self.floor, labels, part, total)
         )

@@ -93,13 +93,21 @@ def configs_of(config: Config) -> dict[str, Config]:
 
 
 def _common(config: Config, name: str) -> dict[str, Any]:
-    """Returns the options that the tables set in a row besides the row's own change."""
+    """Returns the options that the tables set in a row besides the row's own change.
+
+    A row of slow steps takes fewer of them, and warms up and lowers its learning rate in as few.
+    """
     share = 1 / _STEP_TIMES.get(name, 1)
     options = config.training
     at_once = options.steps_per_execution
     steps = at_once * max(1, round(share * options.train_steps / at_once))
-    decay_steps = at_once * round(share * options.decay_steps / at_once)
-    common = dict(max_minutes=0.0, evaluate_every=0, train_steps=steps, decay_steps=decay_steps)
+    common = dict(
+        max_minutes=0.0,
+        evaluate_every=0,
+        train_steps=steps,
+        decay_steps=at_once * round(share * options.decay_steps / at_once),
+        warmup_steps=round(share * options.warmup_steps),
+    )
     if name in LOSSES_OF_HEIGHTS:
         common['heights_after'] = steps * 3 // 4
     return common

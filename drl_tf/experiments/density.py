@@ -246,7 +246,9 @@ def said(found: Mapping[str, Any]) -> str:
     if errors > _MOST_ERRORS:
         line += f', more than {_MOST_ERRORS}'
     if 'log_z_direct' in found:
+        apart = found['log_z_direct'] - found['log_z_quadrature']
         line += f'; {found["log_z_direct"]:.4f} ± {found["direct_error"]:.2g} from noisy points'
+        line += f', {apart:+.4f} from quadrature'
     line += f'; log-likelihood of fresh points {found["mean_log_density_of_fresh_points"]:.3f} nats'
     if found['near_wall'] > 0.005:
         line += f'; {found["near_wall"]:.0%} of it near the wall at {bridges.WALL}: log Z depends on the wall'

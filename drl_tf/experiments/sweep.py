@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from drl_tf.base.errors import UserError
 from drl_tf.base.files import written_aside
 from drl_tf.config import chains, combinations
 from drl_tf.config import config as configuration
@@ -90,7 +91,8 @@ def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[st
       workers other than the first.
 
     Raises:
-      UserError: the feature extractor does not fit the images, or there is no undamaged checkpoint.
+      UserError: the feature extractor does not fit the images, there is no undamaged checkpoint, or a model
+        without chains has fewer than 18 noise levels.
     """
     config = config.replace(sampling_steps=(), langevin_rule='plain')
     walk = flops.walk(config)
@@ -106,6 +108,11 @@ def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[st
         axis = 'Langevin gradients per image'
     else:
         counts = [count for count in (*EVALUATIONS, levels) if count <= levels]
+        if len(counts) < 2:
+            raise UserError(
+                f'--mode=sweep_steps: this model makes no chains and has {levels} noise levels, fewer than '
+                f'{EVALUATIONS[0]}, so there is nothing to compare: --mode=sweep_chains tries other numbers'
+            )
         variants = {count: dict(sampling_levels=count) for count in counts}
         axis = 'gradients per image'
     swept = Swept('steps', 'evaluations', axis, variants)
@@ -237,7 +244,7 @@ def scored(
     mine = dataclasses.replace(request, step=step, guidance=model.config.sampling.guidance)
     drawn = place(mine)
     drawing.draw(model, drawn, mine)
-    scores = evaluator.score(samples.read(drawn, config.image_shape), mine.count, labelled=True)
+    scores = evaluator.score(samples.read(drawn, config.image_shape), mine.count, mine)
     return Scored(mine, drawn, flops.gradients(config), scores)
 
 

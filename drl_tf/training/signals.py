@@ -7,13 +7,16 @@ import threading
 from types import FrameType
 from typing import Any
 
+from drl_tf.base.errors import Interrupted
+
 
 class Signals:
     """Context manager that notes a SIGINT or SIGTERM instead of ending the process.
 
     `with Signals() as signals:` gives the object whose `number` tells whether a signal came. A second signal
-    ends the process at once. On exit, the former signal handlers are restored. Outside the main thread, the
-    context manager notes no signals.
+    ends the process at once. On exit, the former signal handlers are restored; they get a signal that was
+    noted, unless the block raised `Interrupted`. Outside the main thread, the context manager notes no
+    signals.
 
     Attributes:
       number: number of the signal that came; None if none came.
@@ -29,9 +32,11 @@ class Signals:
                 self._former[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         for number, former in self._former.items():
             signal.signal(number, former)
+        if self.number and not isinstance(error, Interrupted):
+            signal.raise_signal(self.number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.number:

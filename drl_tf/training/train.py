@@ -76,7 +76,9 @@ def train(
     if objectives.compares_densities(config):
         config = config.replace(precision='float32')
     if config.network.energy != 'exact':
-        combinations.check_batch_size(config, devices.strategy().num_replicas_in_sync)
+        replicas = devices.strategy().num_replicas_in_sync
+        combinations.check_batch_size(config, replicas)
+        combinations.check_replicas(config, replicas)
     if restart and init_from:
         resume.check_start(config, init_from)
     prepare_images(config)
@@ -190,9 +192,10 @@ def _fit(
         options.checkpoint_every,
         config.evaluation.evaluate_every,
     )
-    with Signals() as signals, ProgressBar(config, step, look_every, time_limit, stopwatch) as bar:
-        end = StopAtEnd(step, options.train_steps, time_limit, signals, look_every)
-        actions = callbacks.in_order(model, task, step, end, (stopwatch, look_every))
+    signals = Signals()
+    end = StopAtEnd(step, options.train_steps, time_limit, signals, look_every)
+    actions = callbacks.in_order(model, task, step, end, (stopwatch, look_every))
+    with signals, ProgressBar(config, step, look_every, time_limit, stopwatch) as bar:
         if step < options.train_steps:
             model.fit(
                 images,

@@ -17,6 +17,7 @@ from drl_tf.config import combinations, config
 from drl_tf.distributed import devices
 from drl_tf.editing import pairs
 from drl_tf.evaluation import evaluate, evaluator
+from drl_tf.training.train import train
 
 WITHOUT_TENSORFLOW = """
 import sys
@@ -180,7 +181,7 @@ def test_data_of_a_mixture_are_checked_before_work(capsys, tmp_path):
     assert [(data.dataset, data.data_dir) for data in found] == [('digits', '')]
 
 
-def test_batch_normalisation_is_refused_on_several_devices(capsys):
+def test_batch_normalisation_is_refused_on_several_devices(capsys, monkeypatch, tmp_path):
     batch = [*TINY, '--norm=batch', '--dry_run']
     assert '--norm=batch' in refused(capsys, *batch, '--dry_run_devices=2')
     config = parsing.configuration_of([*TINY, '--norm=batch'])
@@ -188,6 +189,9 @@ def test_batch_normalisation_is_refused_on_several_devices(capsys):
     with pytest.raises(UserError, match='2 devices'):
         combinations.check_replicas(config, 2)
     combinations.check_replicas(config.replace(norm='none'), 2)
+    monkeypatch.setattr(devices, 'strategy', lambda: types.SimpleNamespace(num_replicas_in_sync=2))
+    with pytest.raises(UserError, match='2 devices'):
+        train(config, str(tmp_path / 'run'))
 
 
 @pytest.mark.parametrize(

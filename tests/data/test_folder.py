@@ -75,7 +75,7 @@ def test_the_content_of_a_file_makes_it_a_picture(tmp_path, kind, name):
 def test_other_files_are_counted_and_those_of_macos_left_out(tmp_path, caplog):
     save_values(tmp_path, [10])
     (tmp_path / '._000.png').write_bytes(b'\0\5\26\7')
-    (tmp_path / 'notes.txt').write_text('no image')
+    (tmp_path / 'notes.txt').write_text('BMP is a format of pictures')
     os.mkfifo(tmp_path / 'waits')
     assert values_of(load(tmp_path)) == [10]
     assert (

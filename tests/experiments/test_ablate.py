@@ -87,13 +87,14 @@ def test_rows_of_one_change_take_the_same_time():
     assert default.differences(config, lambda field: field.name != 'max_minutes') == []
     steps = {name: c.training.train_steps for name, c in configs.items()}
     assert steps.pop('unet') == configs['unet'].training.decay_steps == 260
+    assert configs['unet'].training.warmup_steps == round(default.training.warmup_steps / 9.5) > 0
     assert steps.pop('level_classification') == 1920 and steps.pop('recovery_nce') == 2080
     assert set(steps.values()) == {2500}
     for name, step in (('time_score', 1875), ('level_classification', 1440), ('recovery_nce', 1560)):
         assert configs[name].training.heights_after == step
     changed = {
         name: {text.split('=')[0].strip('-') for text in c.differences(default, lambda field: True)}
-        - {'train_steps', 'decay_steps'}
+        - {'train_steps', 'decay_steps', 'warmup_steps'}
         for name, c in configs.items()
     }
     assert changed['spectral_norm'] in ({'spectral_norm'}, {'nospectral_norm'})

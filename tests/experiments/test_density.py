@@ -85,6 +85,9 @@ def test_what_is_said_of_a_level():
             and f'log Z 1.0000 by quadrature (± 0), {log_mean:.4f} ± 0.1 by annealed' in said
             and '-0.500 nats' in said
         )
+    compared = density.compared(grid, density.annealing.Estimate(1.2, 0.1, 50.0, 1.1, 0.1), -0.5)
+    said = density.said(compared | {'log_z_direct': 0.9766, 'direct_error': 0.01})
+    assert '0.9766 ± 0.01 from noisy points, -0.0234 from quadrature' in said
 
 
 def test_levels_that_are_shown():

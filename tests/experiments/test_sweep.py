@@ -6,6 +6,7 @@ import pytest
 from helpers import golden
 from helpers.tiny import call
 
+from drl_tf.base.errors import UserError
 from drl_tf.config import config as configuration
 from drl_tf.experiments import sweep
 
@@ -30,6 +31,19 @@ def test_gradients_are_those_of_the_levels_that_are_visited(monkeypatch):
     assert [count for count, _ in both] == [2 * K for K in sweep.steps_of_level(2)]
     assert [count for count, _ in one] == sweep.steps_of_level(1)
     assert one[0][1]['step_scale'] == pytest.approx((2 / 18) ** 0.5)
+
+
+def test_models_without_chains_have_a_row_for_each_number_of_levels(monkeypatch):
+    swept = []
+    monkeypatch.setattr(sweep, 'score_variants', lambda *arguments: swept.append(arguments[2]))
+    run = str(golden.DIRECTORY / 't1k')
+    config = configuration.load(run)
+    with pytest.raises(UserError, match='2 noise levels, fewer than 18'):
+        sweep.sweep_steps(config, run, None)
+    many = config.replace(num_levels=40)
+    monkeypatch.setattr(configuration, 'load', lambda workdir: many)
+    sweep.sweep_steps(many, run, None)
+    assert swept[0].variants == {count: {'sampling_levels': count} for count in (18, 30, 40)}
 
 
 @pytest.mark.slow

@@ -143,6 +143,24 @@ def test_every_preset_is_valid(path):
     assert mine and mine.items() & {field.name: value for field, value in config.options()}.items()
 
 
+def test_the_table_of_presets_is_that_of_the_files():
+    """Pixels, batch, K and steps of each row."""
+    rows = [
+        [cell.strip() for cell in line.split('|')[1:-1]]
+        for line in (ROOT / 'docs' / 'presets.md').read_text().splitlines()
+        if line.startswith('| `') and not line.startswith('| `--')
+    ]
+    for name, recipe, pixels, batch, K, *_, steps in rows:
+        dataset = name.split('`')[1]
+        config = parsing.configuration_of(
+            [f'--dataset={dataset}', f'--recipe={recipe.strip("`")}', f'--image_size={pixels}']
+        )
+        found = config.training.batch_size, config.steps_by_level[0], f'{config.training.train_steps:,}'
+        assert found[:2] == (int(batch), int(K)), name
+        assert dataset == 'folder' or found[2] == steps, name
+    assert len(rows) > 20
+
+
 def test_flagfile(capsys, tmp_path):
     (tmp_path / 'mine.flags').write_text('--batch_size=7\n')
     assert dry_run(capsys, *TINY, f'--flagfile={tmp_path}/mine.flags')[0]['training']['batch_size'] == 7

@@ -11,9 +11,11 @@ import pytest
 from helpers import forks
 from helpers.tiny import TINY, call, refused
 
+from drl_tf.base.errors import DivergenceError, Interrupted
 from drl_tf.distributed import devices
 from drl_tf.runs import checkpoint, drawing, generate
 from drl_tf.tools import kills
+from drl_tf.training.signals import Signals
 
 
 def test_damaged_workdir(capsys, tiny_run, tmp_path):
@@ -89,6 +91,26 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path):
     twice = 'signal.raise_signal(15); print(2, flush=True); signal.raise_signal(15); print(3)'
     done = forks.run('-c', code + twice, timeout=60)
     assert (done.returncode, done.stdout.split()) == (-signal.SIGTERM, ['1', '2'])
+
+
+@pytest.mark.parametrize('error, raised', [
+    (None, KeyboardInterrupt),
+    (DivergenceError('the energies diverged', 3), KeyboardInterrupt),
+    (Interrupted('saved', signal.SIGINT), Interrupted),
+])  # fmt: skip
+def test_a_signal_that_training_did_not_act_on_is_raised_again(error, raised):
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(raised), Signals() as signals:
+            signal.raise_signal(signal.SIGINT)
+            assert signals.number == signal.SIGINT
+            if error:
+                raise error
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        with Signals():
+            pass
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 @pytest.mark.slow
