@@ -137,7 +137,7 @@ def test_classes_of_a_model_without_any(plain):
 def test_a_wrong_option_of_a_configuration_is_named_without_dashes(plain):
     config = plain.get_config()
     config['options'] = json.loads(json.dumps(config['options']).replace('"channels": 8', '"channels": 0'))
-    with pytest.raises(UserError, match='channels=0'):
+    with pytest.raises(UserError, match=r'(?<!-)\bchannels=0'):
         drl_tf.EnergyModel.from_config(config)
 
 

@@ -95,7 +95,7 @@ def configs_of(config: Config) -> dict[str, Config]:
 def _common(config: Config, name: str) -> dict[str, Any]:
     """Returns the options that the tables set in a row besides the row's own change.
 
-    A row of slow steps takes fewer of them, and warms up and lowers its learning rate in as few.
+    A row of slow steps takes fewer steps. Its warm-up and its decay are shortened by the same factor.
     """
     share = 1 / _STEP_TIMES.get(name, 1)
     options = config.training

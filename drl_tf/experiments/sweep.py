@@ -92,7 +92,7 @@ def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[st
 
     Raises:
       UserError: the feature extractor does not fit the images, there is no undamaged checkpoint, or a model
-        without chains has fewer than 18 noise levels.
+        without chains has no more than 18 noise levels.
     """
     config = config.replace(sampling_steps=(), langevin_rule='plain')
     walk = flops.walk(config)
@@ -107,10 +107,10 @@ def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[st
         }
         axis = 'Langevin gradients per image'
     else:
-        counts = [count for count in (*EVALUATIONS, levels) if count <= levels]
+        counts = sorted({count for count in (*EVALUATIONS, levels) if count <= levels})
         if len(counts) < 2:
             raise UserError(
-                f'--mode=sweep_steps: this model makes no chains and has {levels} noise levels, fewer than '
+                f'--mode=sweep_steps: this model makes no chains and has {levels} noise levels, no more than '
                 f'{EVALUATIONS[0]}, so there is nothing to compare: --mode=sweep_chains tries other numbers'
             )
         variants = {count: dict(sampling_levels=count) for count in counts}

@@ -7,16 +7,16 @@ import threading
 from types import FrameType
 from typing import Any
 
-from drl_tf.base.errors import Interrupted
+from drl_tf.base.errors import DivergenceError, Interrupted
 
 
 class Signals:
     """Context manager that notes a SIGINT or SIGTERM instead of ending the process.
 
     `with Signals() as signals:` gives the object whose `number` tells whether a signal came. A second signal
-    ends the process at once. On exit, the former signal handlers are restored; they get a signal that was
-    noted, unless the block raised `Interrupted`. Outside the main thread, the context manager notes no
-    signals.
+    ends the process at once. On exit, the former signal handlers are restored. If a signal came and training
+    diverged, the block raises `Interrupted` instead of `DivergenceError`. Outside the main thread, the
+    context manager notes no signals.
 
     Attributes:
       number: number of the signal that came; None if none came.
@@ -35,8 +35,12 @@ class Signals:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         for number, former in self._former.items():
             signal.signal(number, former)
-        if self.number and not isinstance(error, Interrupted):
-            signal.raise_signal(self.number)
+        if self.number and isinstance(error, DivergenceError):
+            raise Interrupted(
+                f'{signal.Signals(self.number).name} came while training diverged at step {error.step}; the '
+                'same command (without --restart) continues from the last checkpoint',
+                self.number,
+            ) from error
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.number:

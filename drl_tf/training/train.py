@@ -192,10 +192,9 @@ def _fit(
         options.checkpoint_every,
         config.evaluation.evaluate_every,
     )
-    signals = Signals()
-    end = StopAtEnd(step, options.train_steps, time_limit, signals, look_every)
-    actions = callbacks.in_order(model, task, step, end, (stopwatch, look_every))
-    with signals, ProgressBar(config, step, look_every, time_limit, stopwatch) as bar:
+    with Signals() as signals, ProgressBar(config, step, look_every, time_limit, stopwatch) as bar:
+        end = StopAtEnd(step, options.train_steps, time_limit, signals, look_every)
+        actions = callbacks.in_order(model, task, step, end, (stopwatch, look_every))
         if step < options.train_steps:
             model.fit(
                 images,

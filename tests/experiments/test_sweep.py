@@ -38,7 +38,7 @@ def test_models_without_chains_have_a_row_for_each_number_of_levels(monkeypatch)
     monkeypatch.setattr(sweep, 'score_variants', lambda *arguments: swept.append(arguments[2]))
     run = str(golden.DIRECTORY / 't1k')
     config = configuration.load(run)
-    with pytest.raises(UserError, match='2 noise levels, fewer than 18'):
+    with pytest.raises(UserError, match='2 noise levels, no more than 18'):
         sweep.sweep_steps(config, run, None)
     many = config.replace(num_levels=40)
     monkeypatch.setattr(configuration, 'load', lambda workdir: many)

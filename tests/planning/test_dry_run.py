@@ -144,7 +144,7 @@ def test_every_preset_is_valid(path):
 
 
 def test_the_table_of_presets_is_that_of_the_files():
-    """Pixels, batch, K and steps of each row."""
+    """Batch, K and steps of each row; not the steps of folders, which depend on the pictures."""
     rows = [
         [cell.strip() for cell in line.split('|')[1:-1]]
         for line in (ROOT / 'docs' / 'presets.md').read_text().splitlines()

@@ -93,24 +93,18 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path):
     assert (done.returncode, done.stdout.split()) == (-signal.SIGTERM, ['1', '2'])
 
 
-@pytest.mark.parametrize('error, raised', [
-    (None, KeyboardInterrupt),
-    (DivergenceError('the energies diverged', 3), KeyboardInterrupt),
-    (Interrupted('saved', signal.SIGINT), Interrupted),
-])  # fmt: skip
-def test_a_signal_that_training_did_not_act_on_is_raised_again(error, raised):
-    former = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(raised), Signals() as signals:
-            signal.raise_signal(signal.SIGINT)
-            assert signals.number == signal.SIGINT
-            if error:
-                raise error
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        with Signals():
-            pass
-    finally:
-        signal.signal(signal.SIGINT, former)
+def test_a_signal_while_training_diverges_ends_it():
+    """The former handlers are back; without a signal the divergence is raised."""
+    former = signal.getsignal(signal.SIGINT)
+    with (
+        pytest.raises(Interrupted, match='SIGINT came while training diverged at step 3') as raised,
+        Signals(),
+    ):
+        signal.raise_signal(signal.SIGINT)
+        raise DivergenceError('the energies diverged', 3)
+    assert raised.value.exit_code == 128 + signal.SIGINT and signal.getsignal(signal.SIGINT) is former
+    with pytest.raises(DivergenceError), Signals():
+        raise DivergenceError('the energies diverged', 3)
 
 
 @pytest.mark.slow
