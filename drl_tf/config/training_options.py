@@ -52,7 +52,7 @@ class Training:
     time_score: float = option(
         0.0,
         'Weight of the time score loss, which fits log p across noise levels; for score_matching, in '
-        'float32.',
+        'float32. It can begin in the thousands: give a larger --max_loss.',
         low=0,
         high=1e3,
     )
