@@ -99,9 +99,10 @@ def test_its_proposal_has_the_mean_of_gaussian_conditionals():
         np.testing.assert_allclose(np.std(y - mean), SCHEDULE.m[level] * precision**-0.5, rtol=0.02)
 
 
-def test_energies_of_the_paper_propose_too():
+@pytest.mark.parametrize('name', ['t6', 't1k'])
+def test_energies_of_the_paper_propose_too(name):
     """By the score of the level above, and at the top by that of white noise."""
-    paper = moved_model(OPTIONS.replace(proposal='tweedie'))
+    paper = moved_model(OPTIONS.replace(proposal='tweedie', schedule=name))
     schedule, x_next = paper.schedule, y()
     for level in (0, 3, schedule.num_levels - 1):
         score = -x_next
