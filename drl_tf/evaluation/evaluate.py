@@ -80,7 +80,7 @@ def evaluate(
             reports.append(workers.told_by_chief(functools.partial(chain_report.read, root)))
             drawn = pictures.progress(samples.read(root, config.image_shape), mine.count, 'scoring')
             part = f'{parts}/samples-seed{mine.seed}.npz'
-            results.append(evaluator.score(drawn, mine.count, mine, part))
+            results.append(evaluator.score(drawn, mine, part=part))
         return workers.by_chief(finish)
 
 
@@ -115,7 +115,7 @@ def evaluate_samples(config: Config, path: str) -> dict[str, str] | None:
     with workers.entered_by_chief(_resumable(path, config)) as parts:
         evaluator = Evaluator(config, parts)
         drawn = pictures.progress(samples.read(path, config.image_shape), count, 'scoring')
-        result = evaluator.score(drawn, count, part=f'{parts}/samples.npz')
+        result = evaluator.score(drawn, total=count, part=f'{parts}/samples.npz')
 
         def finish() -> dict[str, str]:
             written = _result_file(path, evaluator)

@@ -63,7 +63,7 @@ class Evaluator:
 
     Example:
       evaluator = Evaluator(config, 'parts')
-      scores = evaluator.score(batches, num_samples=2048)
+      scores = evaluator.score(batches, total=2048)
     """
 
     def __init__(self, config: Config, parts: str, changed: Any = None, workdir: str | None = None):
@@ -116,19 +116,19 @@ class Evaluator:
     def score(
         self,
         batches: Iterable[np.ndarray],
-        num_samples: int,
         request: SampleRequest | None = None,
+        total: int = 0,
         part: str | None = None,
     ) -> dict[str, Any]:
         """Scores images against the real images.
 
         Args:
           batches: batches of images, uint8 [n, H, W, C] each.
-          num_samples: number of images in all batches.
           request: what was drawn. If the extractor predicts its classes, the scores contain
             'class_agreement': the share of images that the extractor assigns to the class with which they
             were drawn. None: the images come from elsewhere; they may be ordered by class, so scores of a
             part take a random part.
+          total: number of images in all batches, where `request` is None.
           part: a file for intermediate results, from which an interrupted call continues; None: no file.
 
         Returns:
@@ -140,7 +140,6 @@ class Evaluator:
         labels = None
         if request and data.num_classes and data.dataset in self.extractor.datasets:
             labels = request.classes(data.num_classes)
-        total = 0 if request else num_samples
         return self._led(
             lambda: scoring.score(self.extractor, batches, self.real, self.floor, labels, part, total)
         )

@@ -244,7 +244,7 @@ def scored(
     mine = dataclasses.replace(request, step=step, guidance=model.config.sampling.guidance)
     drawn = place(mine)
     drawing.draw(model, drawn, mine)
-    scores = evaluator.score(samples.read(drawn, config.image_shape), mine.count, mine)
+    scores = evaluator.score(samples.read(drawn, config.image_shape), mine)
     return Scored(mine, drawn, flops.gradients(config), scores)
 
 

@@ -72,7 +72,7 @@ class Scores:
         with self.model.ema_network.converged():
             drawing.draw(self.model, root, request, after_part=lambda: self.end.raise_if_asked(step))
         batches = self._until_signal(samples.read(root, self.model.config.image_shape), step)
-        return self.evaluator.score(batches, request.count, request)
+        return self.evaluator.score(batches, request)
 
     def _until_signal(self, batches: Iterable[np.ndarray], step: int) -> Iterator[np.ndarray]:
         """Yields batches; a signal ends the run between two batches."""
