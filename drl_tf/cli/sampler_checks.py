@@ -19,6 +19,7 @@ _SAMPLER = (
     'corrector',
     'corrector_step',
     'noise_scale',
+    'prior',
     'proposal',
     'final_denoise',
 )

@@ -252,6 +252,8 @@ def _check_levels(config: Config) -> None:
             f'--sampling_levels={visited} skips levels, but --initializer proposes only from one level to '
             'the next: drop one of the two'
         )
+    if config.sampling.prior == 'data' and config.network.energy == 'paper':
+        raise UserError('--prior=data needs --energy=preconditioned, which measures the data: drop it')
     if options.proposal == 'tweedie':
         if options.initializer:
             raise UserError('--proposal=tweedie replaces --initializer: drop one of the two')

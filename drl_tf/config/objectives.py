@@ -189,8 +189,3 @@ def _check_second_derivatives(options: Training, network: Network) -> None:
             f'--objective={options.objective} needs --act=swish: the second derivative of lrelu is '
             'zero, so that its biases would get no gradient'
         )
-    if options.remat:
-        raise UserError(
-            f'--remat gives first derivatives only, and --objective={options.objective} needs second ones: '
-            'drop one of the two'
-        )

@@ -24,6 +24,13 @@ class Sampling:
         high=2,
         changes='always',
     )
+    prior: str = option(
+        'white',
+        'x_T, from which sampling starts: white noise (white), or noise with the mean and variance of noisy '
+        'training images (data).',
+        choices=('white', 'data'),
+        changes='always',
+    )
     guidance: float = option(
         0.0,
         'Guidance weight w of conditional models: F = (1 + w) F(class) - w F(no class).',

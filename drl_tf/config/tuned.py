@@ -30,6 +30,7 @@ OPTIONS = (
     'corrector_step',
     'proposal',
     'noise_scale',
+    'prior',
 )
 
 

@@ -170,9 +170,24 @@ class EnergyModel(keras.Model):
         return self.sampler(draw._replace(walk=self.schedule)).recover(x_next, level, seed)[0]
 
     @graphs.graph
-    def prior(self, num_images: int, seed: noise.Seed, first: int | tf.Tensor) -> tf.Tensor:
-        """Draws x_T, white noise, float32 [num_images, H, W, C]; row i depends on (seed, first + i) only."""
-        return noise.normal(seed, [num_images, *self.config.image_shape], first)
+    def prior(
+        self, num_images: int, seed: noise.Seed, first: int | tf.Tensor, walk: Schedule | None = None
+    ) -> tf.Tensor:
+        """Draws x_T, normal noise, float32 [num_images, H, W, C]; row i depends on (seed, first + i) only.
+
+        With the option prior='data', its mean and variance are those of images with the noise of the highest
+        level of `walk`: A_T mu and (A_T d)^2 + S_T^2, where mu is the mean and d the standard deviation of
+        the training images. Else it is white: mean 0 and variance 1.
+        """
+        z = noise.normal(seed, [num_images, *self.config.image_shape], first)
+        if self.config.sampling.prior == 'white':
+            return z
+        walk = walk or self.walk
+        A, S = np.float32(walk.A[-1]), np.float32(walk.S[-1])
+        mean, std = (
+            tf.convert_to_tensor(value, tf.float32) for value in (self.network.mean, self.network.std)
+        )
+        return A * mean + tf.sqrt((A * std) ** 2 + S**2) * z
 
     @graphs.graph
     def walk_levels(
@@ -232,7 +247,7 @@ class EnergyModel(keras.Model):
         after_chains: Callable[[Any], object] = lambda info: None,
         most_parts: int = sampling.MOST_PARTS,
     ) -> list[Any]:
-        """Samples images, from white noise x_T down to x_0, the lowest noise level (paper, Algorithm 2).
+        """Samples images, from noise x_T (`prior`) down to x_0, the lowest noise level (paper, Algorithm 2).
 
         Args:
           num_images: n, the number of images on each replica.
@@ -262,7 +277,7 @@ class EnergyModel(keras.Model):
             after_chains(info)
             return x
 
-        x = run(self.prior, (num_images, noise.fold(seed, noise.PRIOR), draw.first))
+        x = run(self.prior, (num_images, noise.fold(seed, noise.PRIOR), draw.first, walk))
         trajectory = sampling.progressive(descend, x, walk.num_levels, after_part, most_parts)
         if self.config.diffusion.final_denoise:
             trajectory[-1] = run(self.final_denoise, (trajectory[-1], draw.weights, draw.terms))

@@ -62,6 +62,16 @@ class ExactEnergy(SavedNetwork, SpectralLayers):
         self.images.assign(images)
         self.labels.assign(labels)
 
+    @property
+    def mean(self) -> tf.Tensor:
+        """The mean of the images, one number per channel, float32 [C]."""
+        return tf.reduce_mean(self.images, axis=[0, 1, 2])
+
+    @property
+    def std(self) -> tf.Tensor:
+        """The standard deviation of the images around `mean`, float32 []."""
+        return tf.math.reduce_std(self.images - self.mean)
+
     def prepare(self, time: tf.Tensor, labels: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
         """Computes the tensors that depend only on noise levels and classes, once for many calls.
 

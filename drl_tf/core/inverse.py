@@ -97,9 +97,9 @@ def solve(
       >>> solve(model, observation, Plan('replace'), [0, 1]).shape
       TensorShape([3, 8, 8, 1])
     """
-    x_T = model.prior(tf.shape(observation.value)[0], noise.fold(seed, noise.PRIOR), draw.first)
+    walk = walk_of(model, plan.num_levels if plan.method == 'posterior' else 0)
+    x_T = model.prior(tf.shape(observation.value)[0], noise.fold(seed, noise.PRIOR), draw.first, walk)
     if plan.method == 'posterior':
-        walk = walk_of(model, plan.num_levels)
 
         def log_prob_at(index: tf.Tensor) -> LogDensity:
             return model.log_prob_at(per_image(walk.angle, index), draw.weights, draw.terms)

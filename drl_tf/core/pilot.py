@@ -114,7 +114,7 @@ def _adapted(model: Any, weights: Weights, walk: Schedule, target: float) -> lis
         x, info = sampler.recover(x_next, tf.fill([_IMAGES], t), noise.fold(seed, noise.LANGEVIN, t))
         return x, tf.reduce_mean(info.acceptance)
 
-    x = noise.normal(noise.fold(seed, noise.PRIOR), [_IMAGES, *model.config.image_shape])
+    x = model.prior(_IMAGES, noise.fold(seed, noise.PRIOR), 0, walk)
     found = [1.0] * walk.num_levels
     for t in reversed(range(walk.num_levels)):
         at_level = tf.constant(t)

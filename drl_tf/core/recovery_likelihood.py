@@ -171,6 +171,7 @@ class RecoveryLikelihood(graphs.FitHooks, SavedModel, EnergyModel):
 
     def _match_scores(self, batch: Batch) -> LossesAndGradients:
         """Computes the loss of denoising score matching, without chains, and its gradients."""
+        options = self.config.training
         _, x_next = self._forward_pair(batch)
         time = per_image(self.schedule.time, batch.level)
         precision = per_image(self.precision, batch.level)
@@ -179,12 +180,12 @@ class RecoveryLikelihood(graphs.FitHooks, SavedModel, EnergyModel):
             prepared = self.network.prepare(time, batch.labels)
 
             def log_density(y: tf.Tensor) -> tf.Tensor:
-                return precision * self.network(y, prepared, dropout=dropout)
+                return precision * self.network(y, prepared, dropout=dropout, remat=options.remat)
 
             losses, gradient = objectives.denoising(
                 self.schedule, log_density, batch.images, x_next, batch.level
             )
-            loss = tf.reduce_sum(losses) / self.config.training.batch_size
+            loss = tf.reduce_sum(losses) / options.batch_size
         self.note(batch.level, losses, rms(gradient))
         return {'loss': (loss, weight_updates.gradients_of_slopes(tape, loss, self.network))}
 

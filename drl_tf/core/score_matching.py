@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -148,10 +148,13 @@ class ScoreMatching(RecoveryLikelihood):
         with tf.GradientTape() as tape:
             tape.watch((x, angle))
             prepared = self.network.prepare(preconditioning.time_of(angle), labels)
-            log_prob = self.network(x, prepared, dropout=dropout)
+            log_prob = self._log_prob(x, prepared, dropout)
         if self.config.training.time_score:
             return log_prob, *tape.gradient(log_prob, (x, angle))
         return log_prob, tape.gradient(log_prob, x), None
+
+    def _log_prob(self, x: tf.Tensor, prepared: dict[str, Any], dropout: Dropout | None) -> tf.Tensor:
+        return self.network(x, prepared, dropout=dropout, remat=self.config.training.remat)
 
     def _classify_levels(self, log_prob: tf.Tensor, x: tf.Tensor, eps: tf.Tensor, batch: Batch) -> tf.Tensor:
         """Returns the loss of telling the level of x from the level above by log p, float32 [B].
@@ -168,7 +171,7 @@ class ScoreMatching(RecoveryLikelihood):
         labels = None if batch.labels is None else tf.tile(batch.labels, [3])
         prepared = self.network.prepare(preconditioning.time_of(tf.concat([v, v, u], axis=0)), labels)
         dropout = self.dropout_of(batch.seed, *[batch.first] * 3)
-        found = self.network(tf.concat([x, x_v, x_v], axis=0), prepared, dropout=dropout)
+        found = self._log_prob(tf.concat([x, x_v, x_v], axis=0), prepared, dropout)
         x_as_v, x_v_as_v, x_v_as_u = tf.split(found, 3)
         return objectives.level_classification(log_prob - x_as_v, x_v_as_v - x_v_as_u)
 
@@ -232,7 +235,7 @@ class ScoreMatching(RecoveryLikelihood):
         labels = None if batch.labels is None else tf.tile(batch.labels, [count])
         prepared = self.network.prepare(preconditioning.time_of(tf.tile(step.pair.angle, [count])), labels)
         dropout = self.dropout_of(batch.seed, *[batch.first] * count)
-        found = tf.split(self.network(tf.concat(draws, axis=0), prepared, dropout=dropout), count)
+        found = tf.split(self._log_prob(tf.concat(draws, axis=0), prepared, dropout), count)
         return [
             F - step.log_prob + step.pair.log_ratio(drawn, step.x, *step.proposal)
             for F, drawn in zip(found, draws, strict=True)

@@ -178,7 +178,7 @@ def draws(model: EnergyModel, log_prob_at: LogProbAt, count: int, weights: Weigh
     def part(first: tf.Tensor) -> tf.Tensor:
         nothing = Observation(operators.masked(tf.zeros(shape)), tf.zeros([size, *shape]))
         posterior = Posterior(walk, log_prob_at, model.network_of(weights).std, nothing, _EFFORT, first)
-        return posterior.draw(model.prior(size, noise.fold(root, noise.PRIOR), first), root)
+        return posterior.draw(model.prior(size, noise.fold(root, noise.PRIOR), first, walk), root)
 
     draw = tf.function(part, autograph=False)
     parts = [draw(tf.constant(first)).numpy() for first in range(0, count, size)]

@@ -35,6 +35,7 @@ _SECONDS_PER_CHUNK = 10  # Between two writes to disk.
 _OF_SAMPLING = (
     'mcmc_steps',
     'noise_scale',
+    'prior',
     'step_scale',
     'sampling_steps',
     'langevin_rule',

@@ -132,7 +132,7 @@ def _of_learning(model: RecoveryLikelihood, matches_scores: bool) -> int:
         with tf.GradientTape() as tape:
             tape.watch(weights)
             if matches_scores:
-                value = value_gradient(lambda y: network(y, prepared), y)
+                value = value_gradient(lambda y: network(y, prepared, remat=remat), y)
             else:
                 value = network(y, prepared, remat=remat)
         return tape.gradient(value, weights)

@@ -102,7 +102,7 @@ def _activations_per_image(model: RecoveryLikelihood) -> float:
     def matching(y: tf.Tensor) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
             prepared = network.prepare(time, labels)
-            slope = value_gradient(lambda y: network(y, prepared), y)
+            slope = value_gradient(lambda y: network(y, prepared, remat=options.remat), y)
         return tape.gradient(slope, network.trainable_variables)
 
     def learning(y: tf.Tensor) -> list[tf.Tensor]:
@@ -205,8 +205,9 @@ def _last_uses(operations: list[tf.Operation]) -> tuple[dict[Any, int], dict[Any
             signs.update(dict.fromkeys(inputs.pop(), time))
         sources = set() if operation.type in _SHAPE_ALONE else set().union(*inputs)
         is_fused = _is_fused(operation)
-        for tensor in operation.outputs:
-            stored[tensor.ref()] = sources if is_fused else {tensor.ref()}
+        for index, tensor in enumerate(operation.outputs):
+            of_tensor = inputs[index] if operation.type == 'IdentityN' else sources
+            stored[tensor.ref()] = of_tensor if is_fused else {tensor.ref()}
         if not is_fused:
             ends.update(dict.fromkeys(sources, time))
     return ends, signs

@@ -190,6 +190,7 @@ def _describe(
         'num_classes': config.data.num_classes,
         'mcmc_steps': config.diffusion.mcmc_steps,
         'noise_scale': config.sampling.noise_scale,
+        'prior': config.sampling.prior,
         'step_scale': config.sampling.step_scale,
         'sampling_steps': config.sampling.sampling_steps,
         'langevin_rule': config.sampling.langevin_rule,

@@ -57,6 +57,23 @@ def test_before_training_it_is_the_density_of_gaussian_data(network):
         )
 
 
+@pytest.mark.parametrize('energy', ['preconditioned', 'exact'])
+@pytest.mark.parametrize('sigma_max', [2.0, 5.0])
+def test_the_prior_of_data_has_the_moments_of_noisy_data(energy, sigma_max):
+    options = {'schedule': 'karras', 'num_levels': 4, 'energy': energy}
+    options |= {'exact_images': 2} if energy == 'exact' else {}
+    walk = diffusion.karras(2, sigma_max=sigma_max)  # It may end at another noise than that of training.
+    for prior in ('white', 'data'):
+        network = model(**options, prior=prior)
+        if energy == 'exact':
+            clean = np.full([2, *SHAPE], MEAN) + STD * np.reshape([-1, 1], [2, 1, 1, 1])
+            network.network.hold(clean, [0, 0])
+        x_T = network.sample(200, [0, 1], Draw(weights='raw', walk=walk))[0].numpy()
+        mean, std = (walk.A[-1] * np.array(MEAN), STD) if prior == 'data' else (0, 1)
+        np.testing.assert_allclose(np.mean(x_T, axis=(0, 1, 2)), mean + np.zeros(3), atol=0.03)
+        np.testing.assert_allclose(np.std(x_T - mean), np.hypot(walk.A[-1] * std, walk.S[-1]), rtol=0.02)
+
+
 def test_both_losses_have_a_target_of_variance_one():
     """With Gaussian data and their own density, at every level, the loss of slopes is 1 on average, that of
     heights is at most 1.2, and the mean of each gradient is within 4 standard errors of 0."""

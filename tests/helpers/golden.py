@@ -18,7 +18,15 @@ from drl_tf.cli.main import main as command_line
 from helpers.tiny import TINY
 
 DIRECTORY = pathlib.Path(__file__).parent.parent / 'golden'
-RECIPES = ('t6', 'cdrl', 't1k', 'preconditioned', 'heights')
+# Kinds of preconditioned energies: with every loss of heights, and with a UNet.
+_KINDS = {
+    'heights': (
+        '--time_score=0.05', '--level_classification=0.05', '--recovery_nce=0.1', '--recovery_off_data=0.1',
+        '--num_classes=0',
+    ),
+    'unet': ('--network=unet',),
+}  # fmt: skip
+RECIPES = ('t6', 'cdrl', 't1k', 'preconditioned', *_KINDS)
 STEPS = 4
 _REQUESTS = {
     'energy': ('images', 'level'),
@@ -38,14 +46,9 @@ def copied(recipe, workdir):
 
 
 def train(recipe, workdir, steps):
-    """Trains the small run up to a step; its next command, with more steps, goes on from there. 'heights' is
-    the recipe of preconditioned energies with every loss of heights."""
-    losses = []
-    if recipe == 'heights':
-        recipe = 'preconditioned'
-        weights = dict(time_score=0.05, level_classification=0.05, recovery_nce=0.1, recovery_off_data=0.1)
-        losses = [f'--{name}={weight}' for name, weight in weights.items()]
-        losses.append('--num_classes=0')
+    """Trains the small run up to a step; its next command, with more steps, goes on from there."""
+    of_kind = _KINDS.get(recipe, ())
+    recipe = 'preconditioned' if recipe in _KINDS else recipe
     classes = 10 if recipe in ('cdrl', 'preconditioned') else 0
     mcmc_steps = 2 if recipe in ('t6', 'cdrl') else 0
     decay_steps = 8000 if recipe == 'preconditioned' else 0  # As in the stored run.
@@ -53,7 +56,7 @@ def train(recipe, workdir, steps):
         *TINY, f'--recipe={recipe}', '--image_size=8', f'--num_classes={classes}', '--num_levels=2',
         f'--mcmc_steps={mcmc_steps}', f'--decay_steps={decay_steps}', '--initializer_channels=8',
         '--initializer_mult=1', '--noinitializer_attention', '--max_loss=1000',
-        '--log_every=1', '--checkpoint_every=100', *losses,
+        '--log_every=1', '--checkpoint_every=100', *of_kind,
     ]  # fmt: skip
     return command_line(['run.py', *options, f'--train_steps={steps}', f'--workdir={workdir}'])
 
@@ -106,6 +109,8 @@ def main(recipe):
         shutil.rmtree(directory / unneeded)
     for unneeded in ('.lock', 'report.html', 'saved_model/.lock', 'saved_model/1/README.md'):
         (directory / unneeded).unlink()
+    if recipe == 'unet':
+        shutil.rmtree(directory / 'saved_model')  # Its graphs take 15 MB.
     return code
 
 

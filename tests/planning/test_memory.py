@@ -42,9 +42,17 @@ def test_the_peak_is_flat_in_steps_and_levels():
     assert max(peaks) < 1.1 * min(peaks), peaks
 
 
+MATCHES_SCORES = dict(
+    energy='preconditioned', objective='score_matching', act='swish', schedule='t1k', mcmc_steps=[0]
+)
+
+
 @pytest.mark.slow
-def test_recomputed_blocks_and_microbatches_take_less():
-    deep = dict(num_res_blocks=5, channel_mult=[1], batch_size=256, mcmc_steps=[1])
+@pytest.mark.parametrize(
+    'method', [dict(mcmc_steps=[1]), MATCHES_SCORES], ids=['contrastive', 'score matching']
+)
+def test_recomputed_blocks_and_microbatches_take_less(method):
+    deep = dict(num_res_blocks=5, channel_mult=[1], batch_size=256, **method)
     plain, recomputed, parts = (
         resident(**deep),
         resident(**deep, remat=True),

@@ -1,49 +1,80 @@
 """Saves memory: gradients that recompute activations instead of storing them."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
+import keras
 import tensorflow as tf
 
 from drl_tf.core.noise import Dropout
 
+_Function: TypeAlias = Callable[..., list[tf.Tensor]]
 
-def recomputed(layer: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
-    """Wraps a layer so that its gradient recomputes its activations (Chen et al. 2016, arXiv 1604.06174).
 
-    This saves memory. In contrast to `tf.recompute_grad`, it also does so under XLA.
+def recomputed(layer: keras.layers.Layer) -> Callable[..., tf.Tensor]:
+    """Wraps a layer so that its derivatives recompute its activations (Chen et al. 2016, arXiv 1604.06174).
+
+    This saves memory. In contrast to `tf.recompute_grad`, it also does so under XLA, and for second
+    derivatives, which score matching needs.
 
     Args:
-      layer: callable that takes (x, prepared, dropout) and returns a tensor. x: activations. prepared:
+      layer: layer that takes (x, prepared, dropout) and returns a tensor. x: activations. prepared:
         weights, the result of the layer's `prepare`. dropout: a `noise.Dropout` or None.
 
     Returns:
-      A callable with the same arguments, values and first derivatives as `layer`. It has no second
-      derivatives.
+      A callable with the same arguments, values and derivatives of every order as `layer`.
     """
 
     def run(x: tf.Tensor, prepared: Any, dropout: Dropout | None = None) -> tf.Tensor:
         leaves = tf.nest.flatten(prepared)
+        weights = layer.trainable_variables
 
-        def compute(x: tf.Tensor, *tensors: tf.Tensor) -> tf.Tensor:
+        def compute(x: tf.Tensor, *tensors: tf.Tensor) -> list[tf.Tensor]:
             given = iter(tensors)
             packed = [leaf if leaf is None else next(given) for leaf in leaves]
-            return layer(x, tf.nest.pack_sequence_as(prepared, packed), dropout=dropout)
+            with keras.StatelessScope(list(zip(weights, given, strict=True))):
+                return [layer(x, tf.nest.pack_sequence_as(prepared, packed), dropout=dropout)]
 
-        @tf.custom_gradient
-        def with_gradient(*inputs: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
-            def gradient(upstream: tf.Tensor, variables: Sequence[Any] = ()) -> Any:
-                again = _after(upstream, inputs)
-                with tf.GradientTape() as tape:
-                    tape.watch(again)
-                    y = compute(*again)
-                return tape.gradient(y, [again, list(variables)], upstream, unconnected_gradients='zero')
-
-            return compute(*inputs), gradient
-
-        return with_gradient(x, *(leaf for leaf in leaves if leaf is not None))
+        present = [leaf for leaf in leaves if leaf is not None]
+        inputs = [x, *present, *(tf.convert_to_tensor(weight.value) for weight in weights)]
+        return _called(compute, inputs)[0]
 
     return run
+
+
+def _called(
+    function: _Function, inputs: Sequence[tf.Tensor], values: Sequence[tf.Tensor] | None = None
+) -> list[tf.Tensor]:
+    """Returns function(*inputs), whose derivatives of every order compute the function again.
+
+    Args:
+      function: callable that maps tensors to a list of tensors.
+      inputs: the arguments of `function`.
+      values: function(*inputs), if it has been computed already.
+    """
+
+    @tf.custom_gradient
+    def with_gradient(*inputs: tf.Tensor) -> tuple[Sequence[tf.Tensor], Any]:
+        def gradient(*upstream: tf.Tensor) -> list[tf.Tensor]:
+            again = [*_after(upstream[0], inputs), *upstream]
+
+            def slopes(*tensors: tf.Tensor) -> list[tf.Tensor]:
+                at, above = tensors[: len(inputs)], tensors[len(inputs) :]
+                with tf.GradientTape() as tape:
+                    tape.watch(at)
+                    found = function(*at)
+                return tape.gradient(found, at, above, unconnected_gradients='zero')
+
+            # The slope in the first input is apart, because score matching differentiates no other again.
+            first, *rest = slopes(*again)
+            return [
+                *_called(lambda *tensors: slopes(*tensors)[:1], again, [first]),
+                *_called(lambda *tensors: slopes(*tensors)[1:], again, rest),
+            ]
+
+        return function(*inputs) if values is None else values, gradient
+
+    return list(with_gradient(*inputs))
 
 
 def _after(tensor: tf.Tensor, others: Sequence[tf.Tensor]) -> list[tf.Tensor]:
@@ -53,5 +84,5 @@ def _after(tensor: tf.Tensor, others: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     """
     rank = tensor.shape.rank
     one = tf.reshape(tf.slice(tensor, [0] * rank, [1] * rank), [])
-    nothing = tf.minimum(tf.abs(one), 0)
+    nothing = tf.stop_gradient(tf.minimum(tf.abs(one), 0))
     return [other + tf.cast(nothing, other.dtype) for other in others]
