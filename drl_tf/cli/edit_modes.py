@@ -9,7 +9,7 @@ import numpy as np
 from drl_tf.cli.command_options import Command, weights_of
 from drl_tf.cli.options_by_mode import READ_BY
 from drl_tf.config.config import Config
-from drl_tf.distributed import workers
+from drl_tf.distributed import chief
 from drl_tf.editing import expressions
 from drl_tf.runs import exported
 
@@ -46,7 +46,8 @@ def labels_and_weights(command: Command) -> tuple[tuple[int, ...], tuple[float, 
     return None if found is None else (tuple(found), tuple(found.values()))
 
 
-def judged(command: Command, config: Config, result: dict[str, str] | None) -> dict[str, str] | None:
+@chief.only
+def judged(command: Command, config: Config, result: dict[str, str]) -> dict[str, str]:
     """Classifies images that were drawn from an --expression, and adds the shares of classes to the output.
 
     The classifier knows only digits. Nothing is added for images of other datasets, or images that are not
@@ -56,14 +57,12 @@ def judged(command: Command, config: Config, result: dict[str, str] | None) -> d
       command: the options that say what to do.
       config: the configuration of the run.
       result: the lines to print about the drawn images, {label: text}; the last text is the path of the
-        images. None on workers other than the chief (the first worker).
+        images.
 
     Returns:
       Lines to print, {label: text}: the shares of images by class, and the path of a JSON file with all
-      shares, followed by the lines of `result`. None if `result` is None.
+      shares, followed by the lines of `result`.
     """
-    if result is None:
-        return None
     from drl_tf.editing import agreement
     from drl_tf.runs import samples
 
@@ -72,9 +71,7 @@ def judged(command: Command, config: Config, result: dict[str, str] | None) -> d
     return {**agreement.judged(config.data, command.expression, images, f'{path}-classes.json'), **result}
 
 
-def compose(
-    command: Command, config: Config, workdir: str, step: int | None, count: int
-) -> dict[str, str] | None:
+def compose(command: Command, config: Config, workdir: str, step: int | None, count: int) -> dict[str, str]:
     """Draws images for --mode=compose from an --expression with an "or" (|) or over two models (a and b).
 
     Only the chief (the first worker) draws.
@@ -88,7 +85,7 @@ def compose(
 
     Returns:
       Lines to print, {label: text}: the paths of a picture and of the file with all images, and for digits
-      the shares of classes that a classifier finds in them. None on the other workers.
+      the shares of classes that a classifier finds in them.
     """
     from drl_tf.editing import compose as composing
 
@@ -101,4 +98,4 @@ def compose(
         command.output_dir,
         exported.find(second) if second else '',
     )
-    return workers.by_chief(lambda: composing.compose(config, workdir, request))
+    return chief.only(composing.compose)(config, workdir, request)

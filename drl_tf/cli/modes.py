@@ -14,7 +14,7 @@ from drl_tf.cli.command_options import (
 from drl_tf.config import combinations
 from drl_tf.config.config import Config
 from drl_tf.config.data_options import LOCAL_PATHS
-from drl_tf.distributed import workers
+from drl_tf.distributed import chief
 from drl_tf.runs import checkpoint, exported
 from drl_tf.runs.request import SampleRequest
 
@@ -247,7 +247,7 @@ def _samples(command: Command, config: Config, workdir: str, count: int, **chang
 def _step(command: Command, workdir: str) -> int | None:
     """Returns the step of the checkpoint to use, None for the newest. All workers call this together."""
     if command.best:
-        return workers.told_by_chief(lambda: checkpoint.best_step(workdir))
+        return chief.only(checkpoint.best_step)(workdir)
     return None if command.checkpoint_step < 0 else command.checkpoint_step
 
 

@@ -10,7 +10,7 @@ from drl_tf.cli.modes import FUNCTIONS, OF_CHIEF
 from drl_tf.config import chains, objectives, tuned
 from drl_tf.config import config as configuration
 from drl_tf.config.config import Config
-from drl_tf.distributed import cluster, devices, workers
+from drl_tf.distributed import chief, cluster, devices, workers
 from drl_tf.runs import checkpoint, exported
 
 FLOAT32 = ('export', 'inpaint', 'restore', 'likelihood', 'score', 'ood', 'density', 'long_run', 'report')
@@ -37,11 +37,11 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices,
         if command.sampler == 'tuned':
             print(f'sampler: tuned, {tuned.said(_sampler(config))}', flush=True)
         workers.check_alike(dataclasses.asdict(command), dataclasses.asdict(config))
-        workers.by_chief(lambda: _check(command, config, workdir))
+        _check(command, config, workdir)
         if reads_export(command):
             workdir = exported.find(exported.two_of(command.model)[0])
         elif command.model:
-            workers.by_chief(lambda: exported.link(exported.find(exported.two_of(command.model)[0]), workdir))
+            chief.only(exported.link)(exported.find(exported.two_of(command.model)[0]), workdir)
         for mode in MODES:
             if mode in command.mode:
                 exact = config.replace(precision='float32') if _is_exact(mode, config) else config
@@ -56,7 +56,7 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices,
 def _results(mode: str, command: Command, config: Config, workdir: str) -> dict[str, str]:
     """Runs a mode, on all workers or on the chief alone, and returns the lines to print, {label: text}."""
     function = functools.partial(FUNCTIONS[mode], command, config, workdir)
-    return (workers.by_chief(function) if mode in OF_CHIEF else function()) or {}
+    return (chief.only(function) if mode in OF_CHIEF else function)() or {}
 
 
 def as_trained(config: Config, workdir: str) -> Config:
@@ -71,12 +71,13 @@ def as_trained(config: Config, workdir: str) -> Config:
       workdir: the directory of the run, in which training has begun.
     """
 
+    @chief.only
     def taken() -> dict[str, Any]:
         stored = configuration.load(workdir)
         steps = {name: getattr(stored.training, name) for name in ('train_steps', 'decay_steps')}
         return {**configuration.measured(stored), **steps}
 
-    found = workers.told_by_chief(taken)
+    found = taken()
     return config.replace(**{**found, 'data_mean': tuple(found['data_mean'])})
 
 
@@ -99,6 +100,7 @@ def _print_precision(command: Command, config: Config) -> None:
     print(f'precision: {config.training.precision}{suffix}', flush=True)
 
 
+@chief.only
 def _check(command: Command, config: Config, workdir: str) -> None:
     if workers.count() > 1:  # A single process checks this before it loads TensorFlow.
         checks.check_configuration(command, config, workdir)

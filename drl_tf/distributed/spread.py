@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from drl_tf.distributed import cluster, devices, workers
+from drl_tf.distributed import chief, cluster, devices, workers
 
 _MOST_BYTES = 2**24
 Run = Callable[[np.ndarray], tuple[Any, ...]]
@@ -82,7 +82,7 @@ class OverWorkers:
         if workers.count() == 1:
             return function()
         if workers.is_chief():
-            return workers.by_chief(lambda: self._lead(function))
+            return chief.run(lambda: self._lead(function))
         return workers.everywhere(self._follow)
 
     def run(self, images: np.ndarray) -> tuple[Any, ...]:
@@ -99,7 +99,7 @@ class OverWorkers:
         """
         if not self._leads:
             return self._run(images)
-        with workers.together():
+        with chief.together():
             size = max(1, _MOST_BYTES // images[0].nbytes)
             parts = [self._shared(images[first : first + size]) for first in range(0, len(images), size)]
         results = zip(*parts, strict=True)
@@ -121,7 +121,7 @@ class OverWorkers:
 
     def _end(self) -> None:
         """Tells the other workers that no more images come."""
-        with workers.together():
+        with chief.together():
             self._shared(None)
 
     def _follow(self) -> None:

@@ -1,4 +1,4 @@
-"""Messages between the workers of a run, of which only the first, the chief, writes files.
+"""Messages between the workers of a run.
 
 All workers must call these functions at the same point. With a single worker, they do nothing special.
 """
@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from drl_tf.base import files
 from drl_tf.base.errors import DivergenceError, Interrupted, UserError, WorkerLost, one_line
 from drl_tf.config.data_options import LOCAL_PATHS
 from drl_tf.distributed import cluster, devices
@@ -32,7 +31,7 @@ _by_itself: list[bool] = []
 
 
 def count() -> int:
-    """Returns how many workers run together: 1 inside a function that `by_chief` calls, else all workers."""
+    """Returns how many workers run together: 1 inside a function that the chief alone runs, else all."""
     return 1 if _by_itself else devices.num_workers()
 
 
@@ -84,39 +83,15 @@ def all_received() -> None:
         exchange(None)
 
 
-def by_chief(function: Callable[[], Any]) -> Any:
-    """Calls a function on the chief only; returns its result on the chief, None on the other workers.
-
-    All workers must call this. If the function raises UserError, DivergenceError, Interrupted or OSError, all
-    workers raise an error.
-    """
-
-    def alone() -> Any:
-        with _alone(True):
-            return function()
-
-    if count() == 1:
-        return function()
-    return everywhere(alone if is_chief() else lambda: None)
-
-
 @contextlib.contextmanager
-def _alone(is_alone: bool) -> Iterator[None]:
-    """Context manager: in the block, the chief works alone (True) or with all workers (False)."""
+def alone(is_alone: bool) -> Iterator[None]:
+    """Context manager: in the block, this worker works alone (True) or with all workers (False)."""
     before = list(_by_itself)
     _by_itself[:] = [True] if is_alone else []
     try:
         yield
     finally:
         _by_itself[:] = before
-
-
-def together() -> contextlib.AbstractContextManager[None]:
-    """Context manager: lets the chief exchange messages with all workers, although `by_chief` runs it alone.
-
-    Within the block, the other workers must call the same functions of this module.
-    """
-    return _alone(False)
 
 
 def told_array(array: np.ndarray | None) -> np.ndarray | None:
@@ -134,38 +109,6 @@ def told_array(array: np.ndarray | None) -> np.ndarray | None:
 def stacked(array: np.ndarray) -> np.ndarray:
     """Joins the arrays of all workers, float32 [n, ...], to float32 [workers * n, ...] on every worker."""
     return _rows(np.ravel(array)).reshape([-1, *array.shape[1:]])
-
-
-def told_by_chief(function: Callable[[], Any]) -> Any:
-    """Calls a function on the chief only, and returns its result, a JSON value, on every worker."""
-    result = by_chief(function)
-    return exchange(result)[0] if count() > 1 else result
-
-
-class OnChief:
-    """A proxy, on all workers, of an object that exists on the chief only.
-
-    All workers must call a method together; the chief runs it, and all get its result (JSON) or an error.
-
-    Args:
-      make: callable without arguments that makes the object; it runs on the chief.
-
-    Example:
-      run = OnChief(lambda: Run(workdir))
-      run.steps()
-    """
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self._held = by_chief(make)
-
-    def __getattr__(self, method: str) -> Callable[..., Any]:
-        return lambda *arguments: told_by_chief(lambda: getattr(self._held, method)(*arguments))
-
-
-def chief_first(function: Callable[[], Any]) -> None:
-    """Calls a function on all workers: first on the chief, so that the others find the files it writes."""
-    by_chief(function)
-    everywhere(lambda: is_chief() or function())
 
 
 def check_alike(*groups: dict[str, Any]) -> None:
@@ -215,36 +158,6 @@ def _from_json(name: str, message: str, number: int) -> Exception:
     if name == 'Interrupted':
         return Interrupted(message, number - 128)
     return UserError(message)
-
-
-@contextlib.contextmanager
-def held(directory: str, flag: str = '--workdir') -> Iterator[None]:
-    """Context manager: the chief creates `directory` if it is missing, and locks it against other runs.
-
-    `flag` is the option that names the directory, for messages.
-
-    Raises:
-      UserError: another run has locked the directory, or a worker does not see it on its file system.
-    """
-    with entered_by_chief(files.held(directory, flag)):
-        everywhere(lambda: _check_seen(directory, flag))
-        yield
-
-
-@contextlib.contextmanager
-def entered_by_chief(context: contextlib.AbstractContextManager) -> Iterator[Any]:
-    """Context manager: enters `context` on the chief only. `as` gives its value there, None elsewhere."""
-    with contextlib.ExitStack() as stack:
-        yield by_chief(lambda: stack.enter_context(context))
-
-
-def _check_seen(directory: str, flag: str) -> None:
-    if not os.path.exists(os.path.join(directory, files.LOCK)):
-        mine = cluster.workers()
-        raise UserError(
-            f'worker {mine.index} ({mine.addresses[mine.index]}) does not see {directory} of the chief: '
-            f'{flag} must be on a file system that all workers share'
-        )
 
 
 def of_each(strategy: tf.distribute.Strategy, values: Sequence[Any]) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import glob
 import json
 import os
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from drl_tf.base.files import digest, held, write_json
 from drl_tf.config import chains
-from drl_tf.distributed import devices, workers
+from drl_tf.distributed import chief, devices
 from drl_tf.evaluation.evaluator import Evaluator
 from drl_tf.evaluation.figures import figures, over_seeds
 from drl_tf.planning import flops
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     config: Config, workdir: str, request: SampleRequest, seeds: Sequence[int] = ()
-) -> dict[str, str] | None:
+) -> dict[str, str]:
     """Draws samples of a trained model, scores them, and writes the scores as JSON.
 
     The samples stay on disk. After an interruption, the same call continues the evaluation where it stopped.
@@ -41,8 +40,7 @@ def evaluate(
         deviations of the scores.
 
     Returns:
-      Lines to print, {label: text}: the main scores, and the path of the JSON file. None on workers other
-      than the chief (the first worker).
+      Lines to print, {label: text}: the main scores, and the path of the JSON file.
 
     Raises:
       UserError: there is no undamaged checkpoint; or the network that computes features, the statistics of
@@ -59,9 +57,10 @@ def evaluate(
     path = os.path.join(workdir, 'evaluation', stem)
     results: list[dict[str, Any]] = []
     reports: list[dict[str, Any]] = []
-    with workers.entered_by_chief(_resumable(path, config)) as parts:
+    with chief.entered(_resumable(path, config)) as parts:
         evaluator = Evaluator(config, parts, workdir=workdir)
 
+        @chief.only
         def finish() -> dict[str, str]:
             source = {
                 'step': step,
@@ -77,11 +76,11 @@ def evaluate(
         for mine in requests:
             root = os.path.join(workdir, 'samples', file_stem(config, workdir, mine))
             drawing.draw(model, root, mine)
-            reports.append(workers.told_by_chief(functools.partial(chain_report.read, root)))
+            reports.append(chief.only(chain_report.read)(root))
             drawn = pictures.progress(samples.read(root, config.image_shape), mine.count, 'scoring')
             part = f'{parts}/samples-seed{mine.seed}.npz'
             results.append(evaluator.score(drawn, mine, part=part))
-        return workers.by_chief(finish)
+        return finish()
 
 
 def _settings(config: Config) -> dict[str, Any]:
@@ -95,7 +94,7 @@ def _settings(config: Config) -> dict[str, Any]:
     }
 
 
-def evaluate_samples(config: Config, path: str) -> dict[str, str] | None:
+def evaluate_samples(config: Config, path: str) -> dict[str, str]:
     """Scores images that another program made, and writes the scores as JSON beside the images.
 
     Args:
@@ -103,26 +102,26 @@ def evaluate_samples(config: Config, path: str) -> dict[str, str] | None:
       path: a directory of pictures, a directory that --mode=sample wrote, or a `.npz` or `.npy` file.
 
     Returns:
-      Lines to print, {label: text}: the main scores, and the path of the JSON file. None on workers other
-      than the chief (the first worker).
+      Lines to print, {label: text}: the main scores, and the path of the JSON file.
 
     Raises:
       UserError: an image is damaged or of another size; or the network that computes features, the statistics
         of real images or the dataset are missing or do not fit together.
     """
-    count = workers.told_by_chief(lambda: check_samples(config, path))
+    count = chief.only(check_samples)(config, path)
     path = os.path.abspath(path)
-    with workers.entered_by_chief(_resumable(path, config)) as parts:
+    with chief.entered(_resumable(path, config)) as parts:
         evaluator = Evaluator(config, parts)
         drawn = pictures.progress(samples.read(path, config.image_shape), count, 'scoring')
         result = evaluator.score(drawn, total=count, part=f'{parts}/samples.npz')
 
+        @chief.only
         def finish() -> dict[str, str]:
             written = _result_file(path, evaluator)
             write_json(written, {'samples': path, **result})
             return {**figures(evaluator, result), 'evaluation': written}
 
-        return workers.by_chief(finish)
+        return finish()
 
 
 def check_samples(config: Config, path: str) -> int:

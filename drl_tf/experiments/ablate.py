@@ -15,7 +15,7 @@ from drl_tf.base.errors import DivergenceError
 from drl_tf.base.files import digest, held, read_json, write_json, written_aside
 from drl_tf.config import combinations
 from drl_tf.core.weights import Weights
-from drl_tf.distributed import workers
+from drl_tf.distributed import chief
 from drl_tf.evaluation import evaluate
 from drl_tf.experiments import direct_likelihood
 from drl_tf.experiments.ablation_rows import configs_of
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 _DONE = 'row.json'
 
 
-def ablate(
-    config: Config, workdir: str, num_samples: int, weights: Weights = Weights.EMA
-) -> dict[str, str] | None:
+def ablate(config: Config, workdir: str, num_samples: int, weights: Weights = Weights.EMA) -> dict[str, str]:
     """Trains and scores a model for each row of an ablation table, and writes the table.
 
     Scores compare samples of the model with real images; one is the Fréchet distance. Finished rows are
@@ -45,17 +43,17 @@ def ablate(
       weights: 'ema' (averages) or 'raw'.
 
     Returns:
-      Paths of the files written, {label: path}; None on workers other than the first.
+      Paths of the files written, {label: path}.
 
     Raises:
       UserError: a row contradicts `config`, or cannot be trained or evaluated.
       Interrupted: a signal came; run the command again to resume.
     """
     found: dict[str, dict[str, Any]] = {}
-    places = None
+    places: dict[str, str] = {}
     for name, changed in configs_of(config).items():
         found[name] = row(name, changed, os.path.join(workdir, name), num_samples, weights)
-        places = workers.by_chief(lambda: _write(found, workdir))
+        places = _write(found, workdir)
     return places
 
 
@@ -84,17 +82,18 @@ def row(name: str, config: Config, workdir: str, num_samples: int, weights: Weig
         'settings': digest(json.dumps(dataclasses.asdict(config))),
     }
     path = os.path.join(workdir, _DONE)
-    stored = workers.told_by_chief(lambda: _stored(path))
+    stored = _stored(path)
     if stored and {key: stored.get(key) for key in wanted} == wanted:
         print(f'{name} is finished: {path}')
         return stored
     training = trained(name, config, workdir)
     scores = scored(config, workdir, num_samples, weights)
     found = {**wanted, **training, **scores, **_weighed(config, workdir, weights)}
-    workers.by_chief(lambda: write_json(path, found))
+    chief.only(write_json)(path, found)
     return found
 
 
+@chief.only
 def _stored(path: str) -> dict[str, Any] | None:
     """Reads a JSON file; returns None if it is missing or, with a warning, damaged."""
     try:
@@ -142,27 +141,27 @@ def scored(config: Config, workdir: str, num_samples: int, weights: Weights) -> 
       Scores of the last checkpoint, such as its Fréchet distance from real images, and the sampling options,
       {name: value}; {} if the run has no checkpoint.
     """
-    if not workers.told_by_chief(lambda: workdirs.steps(workdir)):
+    if not chief.only(workdirs.steps)(workdir):
         return {}
     request = SampleRequest.of(config, num_samples, weights=weights)
-    places: Any = evaluate.evaluate(config, workdir, request)
-    return workers.told_by_chief(lambda: _stored(places['evaluation']))
+    places = evaluate.evaluate(config, workdir, request)
+    return _stored(places['evaluation']) or {}
 
 
 def _weighed(config: Config, workdir: str, weights: Weights) -> dict[str, float]:
     """Computes {'bits_per_dim': number} of test images; {} without a checkpoint, or without log densities."""
-    if combinations.likelihood_method(config) != 'direct' or not workers.told_by_chief(
-        lambda: workdirs.steps(workdir)
-    ):
+    if combinations.likelihood_method(config) != 'direct' or not chief.only(workdirs.steps)(workdir):
         return {}
 
+    @chief.only
     def bits() -> float:
         written = direct_likelihood.likelihood(config, workdir, weights)['likelihood']
         return read_json(written)['test']['density_bennett']
 
-    return {'bits_per_dim': workers.told_by_chief(bits)}
+    return {'bits_per_dim': bits()}
 
 
+@chief.only
 def _write(found: Mapping[str, dict[str, Any]], workdir: str) -> dict[str, str]:
     """Writes the table as CSV and Markdown, and the plot; returns {label: path}."""
     scored_row: dict[str, Any] = next((row for row in found.values() if 'extractor' in row), {})

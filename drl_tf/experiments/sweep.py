@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import functools
 import itertools
 import math
 import os
@@ -18,7 +17,7 @@ from drl_tf.config import chains, combinations
 from drl_tf.config import config as configuration
 from drl_tf.config.option_fields import text
 from drl_tf.core.correctors import ADJUSTED
-from drl_tf.distributed import devices, workers
+from drl_tf.distributed import chief, devices
 from drl_tf.evaluation.evaluator import Evaluator
 from drl_tf.planning import flops
 from drl_tf.runs import chain_report, charts, checkpoint, drawing, pictures, samples
@@ -70,7 +69,7 @@ class Scored:
     scores: dict[str, Any]
 
 
-def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[str, str] | None:
+def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[str, str]:
     """Scores samples for several numbers of Langevin steps, or of noise levels for models without chains.
 
     With chains, the function `steps_of_level` chooses the numbers, so that an image needs about 18, 30, 48,
@@ -87,8 +86,7 @@ def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[st
       request: what to draw for each number.
 
     Returns:
-      {label: path} of a table (CSV), a plot (PNG), and the directory with pictures of samples. None on
-      workers other than the first.
+      {label: path} of a table (CSV), a plot (PNG), and the directory with pictures of samples.
 
     Raises:
       UserError: the feature extractor does not fit the images, there is no undamaged checkpoint, or a model
@@ -149,7 +147,7 @@ def _same_time(config: Config, ratio: float) -> dict[str, float]:
     return {} if chains.has_units(config) else {'step_scale': math.sqrt(ratio)}
 
 
-def sweep_guidance(config: Config, workdir: str, request: SampleRequest) -> dict[str, str] | None:
+def sweep_guidance(config: Config, workdir: str, request: SampleRequest) -> dict[str, str]:
     """Scores samples of a class-conditional model with guidance weights 0, 0.5, 1, 2 and 3.
 
     Args:
@@ -158,8 +156,7 @@ def sweep_guidance(config: Config, workdir: str, request: SampleRequest) -> dict
       request: what to draw for each weight.
 
     Returns:
-      {label: path} of a table (CSV), a plot (PNG), and the directory with pictures of samples. None on
-      workers other than the first.
+      {label: path} of a table (CSV), a plot (PNG), and the directory with pictures of samples.
 
     Raises:
       UserError: the model has no classes, the feature extractor does not fit the images, or there is no
@@ -171,9 +168,7 @@ def sweep_guidance(config: Config, workdir: str, request: SampleRequest) -> dict
     return score_variants(config, workdir, swept, request)
 
 
-def score_variants(
-    config: Config, workdir: str, swept: Swept, request: SampleRequest
-) -> dict[str, str] | None:
+def score_variants(config: Config, workdir: str, swept: Swept, request: SampleRequest) -> dict[str, str]:
     """Scores samples for each value of a varied option; writes pictures of samples, a table and a plot.
 
     Args:
@@ -183,14 +178,14 @@ def score_variants(
       request: what to draw for each value.
 
     Returns:
-      {label: path} of a table (CSV), a plot (PNG), and the directory with pictures of samples. None on
-      workers other than the first.
+      {label: path} of a table (CSV), a plot (PNG), and the directory with pictures of samples.
     """
     directory = os.path.join(workdir, f'sweep_{swept.mode}')
     parts = os.path.join(directory, 'parts')
     evaluator = Evaluator(config, parts, workdir=workdir)
     rows: list[dict[str, Any]] = []
 
+    @chief.only
     def show(drawn: str, value: float, changes: dict[str, Any], found: dict[str, Any]) -> None:
         save_grid(drawn, config)
         options: dict[str, Any] = {option: text(chosen) for option, chosen in changes.items()}
@@ -207,9 +202,9 @@ def score_variants(
 
         found = scored(config.with_flags(**changes), workdir, request, evaluator, place)
         root = os.path.dirname(found.directory)
-        workers.by_chief(functools.partial(show, found.directory, value, changes, found.scores))
+        show(found.directory, value, changes, found.scores)
     shutil.rmtree(parts, ignore_errors=True)
-    return workers.by_chief(lambda: _written(root, rows, evaluator, swept))
+    return _written(root, rows, evaluator, swept)
 
 
 def scored(
@@ -273,6 +268,7 @@ def write_table(path: str, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writerows(rows)
 
 
+@chief.only
 def _written(
     root: str, rows: Sequence[Mapping[str, Any]], evaluator: Evaluator, swept: Swept
 ) -> dict[str, str]:

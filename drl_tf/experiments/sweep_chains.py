@@ -27,7 +27,7 @@ def sweep_chains(
     levels: Sequence[int],
     correctors: Sequence[str],
     steps: Sequence[int],
-) -> dict[str, str] | None:
+) -> dict[str, str]:
     """Scores samples for every combination of number of noise levels T, chain steps K and kind of chains.
 
     A pilot run finds the step sizes of MALA and HMC. Langevin chains run with the option corrector_step=0.1.
@@ -42,7 +42,7 @@ def sweep_chains(
       steps: values of K, the number of chain steps at each level.
 
     Returns:
-      Paths of the files written, {label: path}; None on workers other than the first.
+      Paths of the files written, {label: path}.
 
     Raises:
       UserError: the feature extractor does not fit the images, or there is no undamaged checkpoint.

@@ -15,7 +15,7 @@ from drl_tf.base.errors import NotFinite
 from drl_tf.base.files import put_aside, read_sound_json, write_json
 from drl_tf.config import tuned
 from drl_tf.config.option_fields import text
-from drl_tf.distributed import devices, workers
+from drl_tf.distributed import chief, devices
 from drl_tf.evaluation.evaluate import against
 from drl_tf.evaluation.evaluator import Evaluator
 from drl_tf.experiments import pareto, sampler_settings, sweep
@@ -47,9 +47,7 @@ class Budget:
     gradients: int = 0
 
 
-def tune_sampler(
-    config: Config, workdir: str, request: SampleRequest, budget: Budget
-) -> dict[str, str] | None:
+def tune_sampler(config: Config, workdir: str, request: SampleRequest, budget: Budget) -> dict[str, str]:
     """Searches for a sampler of a trained model that needs few gradients, and stores the best with the run.
 
     The search trades the number of gradients per image against the Fréchet distance. It measures samplers
@@ -63,8 +61,7 @@ def tune_sampler(
       budget: how much the search may cost.
 
     Returns:
-      Lines to print, {label: text}: the files written, and the best sampler. None on workers other than the
-      first.
+      Lines to print, {label: text}: the files written, and the best sampler.
 
     Raises:
       UserError: there is no undamaged checkpoint, the feature extractor does not fit the images, or the
@@ -75,7 +72,7 @@ def tune_sampler(
     request = dataclasses.replace(request, step=step)
     root = os.path.join(workdir, 'tune_sampler', file_stem(config, workdir, request))
     parts = os.path.join(root, 'parts')
-    with workers.held(root):
+    with chief.held(root):
         evaluator = Evaluator(config, parts, workdir=workdir)
 
         def source() -> dict[str, Any]:
@@ -86,7 +83,7 @@ def tune_sampler(
                 'own': tuned.options_of(config),
             }
 
-        search = workers.OnChief(lambda: _Search(config, root, source(), budget))
+        search = chief.Proxy(lambda: _Search(config, root, source(), budget))
         while setting := search.following():
             index = search.count()
             mine = config.replace(**tuned.with_tuples(setting))
@@ -94,7 +91,7 @@ def tune_sampler(
             row |= _measured(mine, workdir, request, evaluator, os.path.join(root, f'{index:03d}'))
             search.add(row)
         shutil.rmtree(parts, ignore_errors=True)
-        return workers.by_chief(lambda: _Search(config, root, source(), budget).finish(workdir, request))
+        return search.finish(workdir, request)
 
 
 def _measured(
@@ -107,6 +104,7 @@ def _measured(
         shutil.rmtree(drawn, ignore_errors=True)
         return {'gradients': flops.gradients(config), 'distance': None}
 
+    @chief.only
     def keep() -> dict[str, Any]:
         sweep.save_grid(drawn, config)
         report = chain_report.read(drawn).get('chains', {})
@@ -116,7 +114,7 @@ def _measured(
             row['agreement'] = found.scores['class_agreement']
         return row | {name: report[name] for name in ('acceptance', 'displacement') if name in report}
 
-    return workers.told_by_chief(keep)
+    return keep()
 
 
 class _Search:

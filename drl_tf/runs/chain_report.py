@@ -12,7 +12,7 @@ from drl_tf.base.files import write_json
 from drl_tf.core import pilot
 from drl_tf.core.correctors import ADJUSTED
 from drl_tf.core.weights import Weights
-from drl_tf.distributed import workers
+from drl_tf.distributed import chief
 from drl_tf.runs import samples
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _KEY = 'chains'
 
 
+@chief.only
 def corrector_steps(model: EnergyModel, weights: Weights) -> list[float] | None:
     """Returns q, the relative step size of the model's Markov chains at each noise level, [T].
 
@@ -38,7 +39,7 @@ def corrector_steps(model: EnergyModel, weights: Weights) -> list[float] | None:
       q, for `EnergyModel.sample`. None if the model samples without chains, or with Langevin chains whose
       step sizes come from the noise schedule (the option `corrector_step` is 0).
     """
-    return workers.told_by_chief(lambda: pilot.as_list(pilot.steps(model, weights)))
+    return pilot.as_list(pilot.steps(model, weights))
 
 
 def of_images(

@@ -16,7 +16,7 @@ from drl_tf.base.errors import UserError, one_line
 from drl_tf.base.files import put_aside, read_json, sync, write_json
 from drl_tf.config import config as configuration
 from drl_tf.core.build_model import build_model
-from drl_tf.distributed import devices, workers
+from drl_tf.distributed import chief, devices, workers
 from drl_tf.runs import exported, workdirs
 
 if TYPE_CHECKING:
@@ -124,9 +124,10 @@ def save(model: RecoveryLikelihood, workdir: str) -> None:
     """
     step = model.step
     state = _state(model, workers.count() > 1)
-    workers.by_chief(lambda: _write(state, model.config, workdir, step))
+    _write(state, model.config, workdir, step)
 
 
+@chief.only
 def _write(state: tf.train.Checkpoint, config: Config, workdir: str, step: int) -> None:
     """Writes a checkpoint, then deletes all but the last three checkpoints."""
     final = _path(workdir, step)
@@ -165,7 +166,7 @@ def restore(model: RecoveryLikelihood, workdir: str, step: int | None = None) ->
     Raises:
       UserError: the checkpoint is missing, damaged or of another architecture.
     """
-    found = workers.told_by_chief(lambda: _restore_sound(model, workdir, step))
+    found = _restore_sound(model, workdir, step)
 
     def follow_chief() -> None:
         if not workers.is_chief():
@@ -175,6 +176,7 @@ def restore(model: RecoveryLikelihood, workdir: str, step: int | None = None) ->
     return found
 
 
+@chief.only
 def _restore_sound(model: RecoveryLikelihood, workdir: str, step: int | None) -> int:
     """Reads the checkpoint of `step`, or for None the newest sound one; returns the step that was read."""
     present = workdirs.steps(workdir)

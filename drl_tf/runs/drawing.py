@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +12,7 @@ import tensorflow as tf
 from drl_tf.base.errors import NotFinite
 from drl_tf.core import pilot
 from drl_tf.core.sampling import Draw, Info
-from drl_tf.distributed import workers
+from drl_tf.distributed import chief, workers
 from drl_tf.runs import chain_report, pictures, samples
 
 if TYPE_CHECKING:
@@ -74,8 +73,8 @@ def draw(
     share = _share(model, request.count)
     batch = share * model.distribute_strategy.num_replicas_in_sync
     trajectory = None
-    with workers.held(directory):
-        missing = workers.told_by_chief(lambda: samples.missing(directory, settings, batch, source))
+    with chief.held(directory):
+        missing = chief.only(samples.missing)(directory, settings, batch, source)
         missing = [samples.Shard(*shard) for shard in missing]
         done = request.count - sum(shard.count for shard in missing)
         with pictures.progress_bar(request.count, 'sampling', done, silent=not workers.is_chief()) as bar:
@@ -95,8 +94,8 @@ def draw(
                     if shard.first == request.first:
                         trajectory = trajectory or batch.states
                 more = chain_report.of_images(model.config, q, infos)
-                workers.by_chief(functools.partial(samples.write, shard, images, request.seed, more))
-        workers.by_chief(lambda: chain_report.write(directory, model))
+                chief.only(samples.write)(shard, images, request.seed, more)
+        chief.only(chain_report.write)(directory, model)
     return trajectory and _of_first_replica(model, trajectory)
 
 

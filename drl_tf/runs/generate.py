@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from drl_tf.config import combinations
-from drl_tf.distributed import devices, workers
+from drl_tf.distributed import chief, devices
 from drl_tf.runs import chain_report, checkpoint, drawing, pictures, samples
 from drl_tf.runs.naming import set_name
 
@@ -26,7 +26,7 @@ _GRID_IMAGES = 400
 
 def generate(
     config: Config, workdir: str, request: SampleRequest, output_dir: str = '', save_images: bool = False
-) -> dict[str, str] | None:
+) -> dict[str, str]:
     """Draws samples of a trained model, and writes them to files.
 
     One PNG shows a grid of samples, another the noisy images on the way to some of them. After an interrupted
@@ -42,8 +42,7 @@ def generate(
       save_images: whether to write each image as a PNG file too; False for points of the plane.
 
     Returns:
-      Lines to print, {label: text}: paths of the files, and statistics of the chains. If any file was
-      missing, only the chief (the first worker) gets them, and the other workers get None.
+      Lines to print, {label: text}: paths of the files, and statistics of the chains.
 
     Raises:
       UserError: there is no undamaged checkpoint, a class does not exist, or the samples are not finite.
@@ -52,17 +51,17 @@ def generate(
       generate(config, 'runs/digits', SampleRequest.of(config, 64))
     """
     combinations.check_classes(config, request.labels)
-    found = workers.told_by_chief(lambda: _finished(config, workdir, request, output_dir, save_images))
+    found = _finished(config, workdir, request, output_dir, save_images)
     if found:
         return found
     with devices.strategy().scope():
         model, step = checkpoint.load_model(workdir, config, request.step)
     request = dataclasses.replace(request, step=step)
-    source = workers.told_by_chief(lambda: checkpoint.fingerprint(workdir, step))
+    source = chief.only(checkpoint.fingerprint)(workdir, step)
     root = _root(config, workdir, request, output_dir, source)
-    workers.by_chief(lambda: _remove_outdated(config, root, request, source))
+    _remove_outdated(config, root, request, source)
     states = drawing.draw(model, root, request, source=source)
-    return workers.by_chief(lambda: _show(model, root, request, states, save_images))
+    return _show(model, root, request, states, save_images)
 
 
 def _root(config: Config, workdir: str, request: SampleRequest, output_dir: str, source: str) -> str:
@@ -72,6 +71,7 @@ def _root(config: Config, workdir: str, request: SampleRequest, output_dir: str,
     return os.path.join(workdir, 'samples', set_name(config, workdir, request))
 
 
+@chief.only
 def _finished(
     config: Config, workdir: str, request: SampleRequest, output_dir: str, save_images: bool
 ) -> dict[str, str] | None:
@@ -91,6 +91,7 @@ def _finished(
     return {**chain_report.said(chain_report.read(root)), **places}
 
 
+@chief.only
 def _remove_outdated(config: Config, root: str, request: SampleRequest, source: str) -> None:
     """Removes the pictures of a set that is to be drawn, such as those of a model that was trained anew."""
     if samples.is_finished(root, config, request, source):
@@ -113,6 +114,7 @@ def _places(root: str, request: SampleRequest, save_images: bool) -> dict[str, s
     }
 
 
+@chief.only
 def _show(
     model: EnergyModel,
     root: str,

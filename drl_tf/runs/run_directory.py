@@ -23,7 +23,7 @@ from drl_tf.base.errors import UserError
 from drl_tf.base.files import LOCK, named, put_aside, read_json, write_json
 from drl_tf.config import config as configuration
 from drl_tf.config import objectives
-from drl_tf.distributed import workers
+from drl_tf.distributed import chief
 from drl_tf.runs import checkpoint, exported, pictures, step_log, workdirs
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def opened(workdir: str) -> Iterator[Any]:
     Raises:
       UserError: another run has locked the directory, or a worker does not see it on its file system.
     """
-    with workers.held(workdir):
-        yield workers.OnChief(lambda: Run(workdir))
+    with chief.held(workdir):
+        yield chief.Proxy(lambda: Run(workdir))
 
 
 class Run:
@@ -193,6 +193,10 @@ class Run:
             raise UserError(
                 f'{path} is damaged ({error}): remove it to train with full learning rates, or --restart'
             ) from error
+
+    def forget_rollbacks(self) -> None:
+        """Removes `rollbacks.json`, which holds the result of `rollbacks`."""
+        os.remove(self.path(ROLLBACKS))
 
     def record_start(self, start: Mapping[str, Any]) -> None:
         """Writes to `start.json` which other model the first weights come from.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from drl_tf.base.errors import UserError, one_line, printable
 from drl_tf.base.files import digest
 from drl_tf.data import dataset_table, indexed, pipeline
-from drl_tf.distributed import cluster, devices, workers
+from drl_tf.distributed import chief, cluster, devices, workers
 from drl_tf.runs import pictures
 from drl_tf.training.grids import data_grid
 
@@ -26,7 +26,7 @@ def prepare_images(config: Config) -> None:
     With several workers, the chief (the first worker) goes first, so that others with the same data directory
     find its files.
     """
-    workers.chief_first(lambda: pipeline.prepare(config.data))
+    chief.first(lambda: pipeline.prepare(config.data))
 
 
 def training_batches(config: Config, step: int) -> tf.data.Dataset | tf.distribute.DistributedDataset:
@@ -114,11 +114,12 @@ def show_batches(
     """
     whole = batches if workers.count() == 1 else None
 
+    @chief.only
     def show() -> None:
         cells = data_grid(whole or _batches(config, step), config)
         pictures.save_png(os.path.join(workdir, 'samples', 'data.png'), cells)
 
-    workers.by_chief(show)
+    show()
 
 
 def _batches(config: Config, step: int) -> tf.data.Dataset | tf.distribute.DistributedDataset:

@@ -11,7 +11,7 @@ from drl_tf.base.errors import UserError
 from drl_tf.config import config as configuration
 from drl_tf.core.guidance import classes_of
 from drl_tf.data import pipeline
-from drl_tf.distributed import devices, workers
+from drl_tf.distributed import chief, devices
 from drl_tf.runs import checkpoint, workdirs
 from drl_tf.training.optimizers import compiled_model
 
@@ -52,7 +52,7 @@ def store_images(
     Args:
       config: the configuration, with --energy=exact.
       workdir: the run's directory.
-      run: a `workers.OnChief` that holds a `run_directory.Run`, which reads and writes the files of the
+      run: a `chief.Proxy` that holds a `run_directory.Run`, which reads and writes the files of the
         workdir. With several workers, its methods run on the chief (the first worker).
       loaded: the images and labels that `load_images` returns; None if the workdir has a checkpoint.
 
@@ -63,7 +63,7 @@ def store_images(
       UserError: the workdir holds another run.
     """
     if loaded is None:
-        stored = workers.told_by_chief(lambda: configuration.load(workdir).data.exact_images)
+        stored = chief.only(lambda: configuration.load(workdir).data.exact_images)()
         run.compare(config.replace(exact_images=config.data.exact_images or stored))
     else:
         run.compare(config)

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from drl_tf.base.files import write_json
-from drl_tf.distributed import workers
+from drl_tf.distributed import chief
 from drl_tf.runs import authors_checkpoint, authors_weights, checkpoint, workdirs
 from drl_tf.training.optimizers import compiled_model
 
@@ -35,7 +35,7 @@ def import_official(config: Config, workdir: str, prefix: str, weights: str = 'm
     model = compiled_model(config)
     iteration = authors_weights.load_weights(model.network, prefix, weights)
     model.ema_network.set_weights(model.network.get_weights())
-    with workers.held(workdir):
+    with chief.held(workdir):
         # Again, under the lock: another process may have begun a run meanwhile.
         workdirs.check_no_run(workdir, f'--official_checkpoint={prefix}')
         checkpoint.save(model, workdir)

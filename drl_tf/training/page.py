@@ -10,7 +10,7 @@ from typing import Any
 from absl import logging
 
 from drl_tf.base.errors import DivergenceError, Interrupted, one_line
-from drl_tf.distributed import workers
+from drl_tf.distributed import chief
 from drl_tf.report import pages
 
 _SHARE = 0.01  # Largest share of the training time that goes into the page.
@@ -34,7 +34,7 @@ class Page:
         self._next = 0.0
 
     def __call__(self, step: int, logs: Any = None) -> None:
-        workers.by_chief(self._write_if_due)
+        self._write_if_due()
 
     @contextlib.contextmanager
     def at_end(self) -> Iterator[None]:
@@ -42,10 +42,11 @@ class Page:
         try:
             yield
         except (DivergenceError, Interrupted):
-            workers.by_chief(self._write)
+            self._write()
             raise
-        workers.by_chief(self._write)
+        self._write()
 
+    @chief.only
     def _write_if_due(self) -> None:
         begin = self._clock()
         if begin >= self._next:
@@ -53,6 +54,7 @@ class Page:
             end = self._clock()
             self._next = end + (end - begin) / _SHARE
 
+    @chief.only
     def _write(self) -> None:
         try:
             pages.write(self.workdir)

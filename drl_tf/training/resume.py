@@ -14,7 +14,7 @@ from drl_tf.config import config as configuration
 from drl_tf.config.training_options import LOSSES_OF_HEIGHTS
 from drl_tf.core.weights import Weights
 from drl_tf.data import dataset_table, pipeline
-from drl_tf.distributed import workers
+from drl_tf.distributed import chief
 from drl_tf.runs import beginnings, checkpoint, exported, workdirs
 
 if TYPE_CHECKING:
@@ -53,14 +53,15 @@ def completed(config: Config, workdir: str, init_from: str | None) -> Config:
     """
     data = config.data
     if config.network.energy == 'preconditioned' and not (data.data_std and data.data_mean):
-        mean, std = workers.told_by_chief(lambda: data_scale(data, workdir, init_from))
+        mean, std = data_scale(data, workdir, init_from)
         config = config.replace(data_mean=data.data_mean or tuple(mean), data_std=data.data_std or std)
     if not config.training.train_steps or dataset_table.is_own(config.data.dataset):
-        chosen = workers.told_by_chief(lambda: steps_for_pictures(config, workdir))
+        chosen = steps_for_pictures(config, workdir)
         config = config.with_flags(**chosen)
     return config
 
 
+@chief.only
 def data_scale(data: Data, workdir: str, init_from: str | None) -> tuple[tuple[float, ...], float]:
     """Returns mean and standard deviation of the pixels of the training images, whose values are in [-1, 1].
 
@@ -85,6 +86,7 @@ def data_scale(data: Data, workdir: str, init_from: str | None) -> tuple[tuple[f
     return pipeline.mean_and_std(data)
 
 
+@chief.only
 def steps_for_pictures(config: Config, workdir: str) -> dict[str, int]:
     """Chooses the number of training steps for the user's own pictures; warns of fewer than 500 pictures.
 
@@ -170,7 +172,7 @@ def _check_started(workdir: str, init_from: str, weights: Weights) -> None:
     The record of the start has the name of the other run, not its path, so that this run may be moved. The
     other run may have been trained further since.
     """
-    start = workers.told_by_chief(lambda: beginnings.beginning(workdir)['start'])
+    start = chief.only(beginnings.beginning)(workdir)['start']
     if (start.get('init_from'), start.get('weights')) != (_name_of(init_from), weights):
         raise UserError(
             f'--workdir={workdir} holds a run that did not start from the {weights} weights of {init_from}: '

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from drl_tf.config import config as configuration
-from drl_tf.distributed import workers
-from drl_tf.runs.run_directory import ROLLBACKS
+from drl_tf.distributed import chief
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
@@ -28,8 +26,8 @@ def former(config: Config, workdir: str, run: Run) -> list[int]:
     rollbacks = run.rollbacks()
     if not rollbacks:
         return []
-    if not run.steps() and workers.told_by_chief(lambda: _is_of_another(config, workdir)):
-        workers.by_chief(lambda: os.remove(os.path.join(workdir, ROLLBACKS)))
+    if not run.steps() and _is_of_another(config, workdir):
+        run.forget_rollbacks()
         return []
     count = len(rollbacks)
     scale = config.training.rollback_factor**count
@@ -37,6 +35,7 @@ def former(config: Config, workdir: str, run: Run) -> list[int]:
     return rollbacks
 
 
+@chief.only
 def _is_of_another(config: Config, workdir: str) -> bool:
     """Returns whether a workdir without checkpoints holds the configuration of another run, or none."""
     if not configuration.exists(workdir):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import keras
 
 from drl_tf.base.errors import DivergenceError, Interrupted
-from drl_tf.distributed import workers
+from drl_tf.distributed import chief, workers
 from drl_tf.training.metrics_log import by_level, numbers
 
 if TYPE_CHECKING:
@@ -118,8 +118,12 @@ def stop_on_divergence(
     if model.config.network.energy == 'paper' and model.config.training.objective == 'contrastive':
         others = ', --clip_norm=1, --shared_noise or a larger --energy_l2'
 
+    @chief.only
+    def first_bad_step() -> int:
+        return int(model.first_bad_step.read_value())
+
     def check(step: int, logs: Mapping[str, float]) -> None:
-        bad = workers.told_by_chief(lambda: int(model.first_bad_step.read_value()))
+        bad = first_bad_step()
         if bad < 0:
             return
         name = f'diverged-{bad}.json'
