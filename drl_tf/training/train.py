@@ -22,7 +22,7 @@ from drl_tf.distributed import devices
 from drl_tf.report import pages
 from drl_tf.runs import workdirs
 from drl_tf.runs.run_directory import METRICS, Run, opened
-from drl_tf.training import callbacks, exact, resume, rollbacks
+from drl_tf.training import callbacks, exact, initial_weights, measured_options, resume, rollbacks
 from drl_tf.training.batches import broken_picture, prepare_images, show_batches, training_batches
 from drl_tf.training.optimizers import compiled_model
 from drl_tf.training.page import Page
@@ -80,7 +80,7 @@ def train(
         combinations.check_batch_size(config, replicas)
         combinations.check_replicas(config, replicas)
     if restart and init_from:
-        resume.check_start(config, init_from)
+        initial_weights.check(config, init_from)
     prepare_images(config)
     with opened(workdir) as run:
         begins = restart or not run.steps()
@@ -90,7 +90,7 @@ def train(
             print(f'moved the run in {workdir} to {kept}')
         if config.network.energy == 'exact':
             return exact.store_images(config, workdir, run, loaded)
-        config = resume.completed(config, workdir, init_from)
+        config = measured_options.completed(config, workdir, init_from)
         page = Page(workdir)
         with page.at_end():
             return _train_with_rollbacks(Task(config, workdir, run, page, init_from, weights))

@@ -8,7 +8,7 @@ from PIL import Image
 from drl_tf.cli import parsing, run_modes
 from drl_tf.config import config as configuration
 from drl_tf.data import indexed, pipeline
-from drl_tf.training import resume
+from drl_tf.training import measured_options
 
 # Saved and stopped after the first steps; a picture a step, so that few pictures ask for many steps.
 OPTIONS = [
@@ -39,17 +39,19 @@ def test_the_number_of_pictures_gives_the_number_of_steps(monkeypatch, tmp_path,
     """200 times each, in 2,000 to 20,000 steps, by thousands; the learning rate falls until the last."""
     monkeypatch.setattr(pipeline, 'count_images', lambda data, split: pictures)
     config = parsing.configuration_of(['--dataset=folder', f'--batch_size={batch}'])
-    chosen = resume.steps_for_pictures(config, str(tmp_path))
+    chosen = measured_options.steps_for_pictures(config, str(tmp_path))
     training = config.replace(**chosen).training
     assert (training.train_steps, training.decay_steps) == (steps, steps)
-    assert resume.steps_for_pictures(config.replace(train_steps=7), str(tmp_path)) == {}
-    assert resume.steps_for_pictures(config.replace(decay_steps=9), str(tmp_path))['decay_steps'] == 9
+    assert measured_options.steps_for_pictures(config.replace(train_steps=7), str(tmp_path)) == {}
+    assert (
+        measured_options.steps_for_pictures(config.replace(decay_steps=9), str(tmp_path))['decay_steps'] == 9
+    )
 
 
 @pytest.mark.parametrize(('pictures', 'few'), [(499, True), (500, False)])
 def test_few_pictures_are_warned_of(monkeypatch, caplog, tmp_path, pictures, few):
     monkeypatch.setattr(pipeline, 'count_images', lambda data, split: pictures)
-    resume.steps_for_pictures(parsing.configuration_of(['--dataset=folder']), str(tmp_path))
+    measured_options.steps_for_pictures(parsing.configuration_of(['--dataset=folder']), str(tmp_path))
     assert ('Only 499 pictures to train on: the model will learn copies' in caplog.text) == few
 
 

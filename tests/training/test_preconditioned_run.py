@@ -19,7 +19,7 @@ from drl_tf.data import pipeline
 from drl_tf.experiments import direct_likelihood
 from drl_tf.runs import checkpoint
 from drl_tf.tools import kills
-from drl_tf.training import resume, train
+from drl_tf.training import measured_options, train
 
 OPTIONS = [
     *(word for word in TINY if not word.startswith(('--recipe', '--mcmc_steps', '--channel_mult'))),
@@ -62,7 +62,7 @@ def test_what_a_run_without_a_checkpoint_left_decides_nothing(tmp_path):
     images = dict(dataset='digits', image_size=16, image_channels=1)
     config.Config().replace(**images, data_mean=(0.1,), data_std=0.0).save(str(tmp_path))
     data = config.Config().replace(**images).data
-    mean, std = resume.data_scale(data, str(tmp_path), None)
+    mean, std = measured_options.data_scale(data, str(tmp_path), None)
     assert (mean, std) == pipeline.mean_and_std(data)
 
 
@@ -71,7 +71,7 @@ def test_one_of_mean_and_deviation_may_be_given(tmp_path):
     asked = config.Config().replace(**images, objective='score_matching', spectral_norm=False)
     mean, std = pipeline.mean_and_std(asked.data)
     for given, expected in ((dict(data_std=0.3), (mean, 0.3)), (dict(data_mean=(0.1,)), ((0.1,), std))):
-        found = resume.completed(asked.replace(**given), str(tmp_path), None).data
+        found = measured_options.completed(asked.replace(**given), str(tmp_path), None).data
         assert (found.data_mean, found.data_std) == expected
 
 

@@ -8,7 +8,8 @@ from helpers.small_models import OPTIONS, PRECONDITIONED
 
 from drl_tf.base.errors import UserError
 from drl_tf.runs import run_directory
-from drl_tf.training.resume import check_start, starting_step
+from drl_tf.training import initial_weights
+from drl_tf.training.resume import starting_step
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def starts(tmp_path):
     def reason(config, other):
         other.save(tmp_path)
         try:
-            check_start(config, str(tmp_path))
+            initial_weights.check(config, str(tmp_path))
         except UserError as error:
             return str(error)
         return None
