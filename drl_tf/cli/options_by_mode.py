@@ -148,7 +148,16 @@ READ_BY: dict[str, tuple[str, ...]] = {
     'corrector': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps'),
     'corrector_step': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps'),
     'noise_scale': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps', 'sweep_chains'),
-    'prior': (*_BEGIN, *_DRAW, 'export', 'ablate', 'sweep_steps', 'sweep_chains'),
+    'prior': (
+        *_BEGIN,
+        *_DRAW,
+        'export',
+        'ablate',
+        'sweep_steps',
+        'sweep_chains',
+        'tune_sampler',
+        'density',
+    ),
     'proposal': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps', 'sweep_chains'),
     'final_denoise': (*_BEGIN, *_DRAW, 'export', 'ablate', 'sweep_steps', 'sweep_chains', 'tune_sampler'),
     'guidance': (

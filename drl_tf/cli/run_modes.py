@@ -102,7 +102,7 @@ def _print_precision(command: Command, config: Config) -> None:
 
 @chief.only
 def _check(command: Command, config: Config, workdir: str) -> None:
-    if workers.count() > 1:  # A single process checks this before it loads TensorFlow.
+    if cluster.workers().count > 1:  # A single process checks this before it loads TensorFlow.
         checks.check_configuration(command, config, workdir)
     checks.check_work(command, config)
     if command.sampler == 'tuned':

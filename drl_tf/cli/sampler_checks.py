@@ -19,7 +19,6 @@ _SAMPLER = (
     'corrector',
     'corrector_step',
     'noise_scale',
-    'prior',
     'proposal',
     'final_denoise',
 )

@@ -235,7 +235,7 @@ def changed(options: Diffusion | Network | Training, *names: str) -> list[tuple[
 
 
 def _check_levels(config: Config) -> None:
-    """Raises UserError if schedule, K, proposal and the levels to visit contradict each other."""
+    """Raises UserError if schedule, K, prior, proposal and the levels to visit contradict each other."""
     options = config.diffusion
     visited = config.sampling.sampling_levels
     if options.schedule != 'karras':
@@ -253,7 +253,10 @@ def _check_levels(config: Config) -> None:
             'the next: drop one of the two'
         )
     if config.sampling.prior == 'data' and config.network.energy == 'paper':
-        raise UserError('--prior=data needs --energy=preconditioned, which measures the data: drop it')
+        raise UserError(
+            '--prior=data needs the mean and deviation of the data, which --energy=paper does not have: give '
+            '--prior=white'
+        )
     if options.proposal == 'tweedie':
         if options.initializer:
             raise UserError('--proposal=tweedie replaces --initializer: drop one of the two')

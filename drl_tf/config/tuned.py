@@ -30,7 +30,6 @@ OPTIONS = (
     'corrector_step',
     'proposal',
     'noise_scale',
-    'prior',
 )
 
 

@@ -173,11 +173,11 @@ class EnergyModel(keras.Model):
     def prior(
         self, num_images: int, seed: noise.Seed, first: int | tf.Tensor, walk: Schedule | None = None
     ) -> tf.Tensor:
-        """Draws x_T, normal noise, float32 [num_images, H, W, C]; row i depends on (seed, first + i) only.
+        """Draws x_T, Gaussian noise, float32 [num_images, H, W, C]; row i depends on (seed, first + i) only.
 
         With the option prior='data', its mean and variance are those of images with the noise of the highest
-        level of `walk`: A_T mu and (A_T d)^2 + S_T^2, where mu is the mean and d the standard deviation of
-        the training images. Else it is white: mean 0 and variance 1.
+        level of `walk` (None: the levels that the model samples on): A_T mu and (A_T d)^2 + S_T^2, where mu
+        is the mean and d the standard deviation of the training images. Else it is white: 0 and 1.
         """
         z = noise.normal(seed, [num_images, *self.config.image_shape], first)
         if self.config.sampling.prior == 'white':

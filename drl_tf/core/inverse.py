@@ -97,7 +97,7 @@ def solve(
       >>> solve(model, observation, Plan('replace'), [0, 1]).shape
       TensorShape([3, 8, 8, 1])
     """
-    walk = walk_of(model, plan.num_levels if plan.method == 'posterior' else 0)
+    walk = walk_of(model, plan.num_levels) if plan.method == 'posterior' else draw.walk or model.walk
     x_T = model.prior(tf.shape(observation.value)[0], noise.fold(seed, noise.PRIOR), draw.first, walk)
     if plan.method == 'posterior':
 

@@ -77,7 +77,7 @@ class Effort:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Posterior:
-    """Draws images given observations o, one noise level at a time, from white noise down to level 0.
+    """Draws images given observations o, one noise level at a time, from noise x_T down to level 0.
 
     Attributes:
       schedule: noise levels to visit, a `Schedule`.
@@ -177,10 +177,10 @@ class Posterior:
         return self._steps(log_conditional, x, step_size, noise.fold(seed, noise.LANGEVIN))
 
     def draw(self, x: tf.Tensor, seed: Seed) -> tf.Tensor:
-        """Draws images given the observations, from white noise down to level 0, and removes the last noise.
+        """Draws images given the observations, from noise x_T down to level 0, and removes the last noise.
 
         Args:
-          x: x_T, standard normal noise, float32 [B, H, W, C].
+          x: x_T, noise (`EnergyModel.prior`), float32 [B, H, W, C].
           seed: random seed, int32 [2].
 
         Returns:

@@ -49,10 +49,10 @@ class Replacement:
     rounds: int = 1
 
     def draw(self, x: tf.Tensor, seed: Seed) -> tf.Tensor:
-        """Draws images that fit the observations, from white noise x_T down to x_0.
+        """Draws images that fit the observations, from noise x_T down to x_0.
 
         Args:
-          x: x_T, standard normal noise, float32 [B, H, W, C].
+          x: x_T, noise (`EnergyModel.prior`), float32 [B, H, W, C].
           seed: random seed, int32 [2].
 
         Returns:

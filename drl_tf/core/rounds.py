@@ -36,7 +36,7 @@ class Visit(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rounds:
-    """Samples from white noise x_T down to x_0, with several draws at each level (RePaint, algorithm 1).
+    """Samples from noise x_T down to x_0, with several draws at each level (RePaint, algorithm 1).
 
     x_t is an image with the noise of level t. Between two draws at level t, noise is added to x_t. The result
     is a new x_{t+1}, from which x_t is drawn again.
@@ -58,10 +58,10 @@ class Rounds:
     first: int | tf.Tensor
 
     def descend(self, x: tf.Tensor, seed: Seed, visit: Callable[[Visit], tf.Tensor]) -> tf.Tensor:
-        """Samples from white noise x_T down to x_0, and returns x_0, float32 [B, H, W, C].
+        """Samples from noise x_T down to x_0, and returns x_0, float32 [B, H, W, C].
 
         Args:
-          x: x_T, standard normal noise, float32 [B, H, W, C].
+          x: x_T, noise (`EnergyModel.prior`), float32 [B, H, W, C].
           seed: random seed, int32 [2].
           visit: callable that takes a `Visit` and returns x_t, drawn given x_{t+1}, float32 [B, H, W, C].
         """

@@ -69,7 +69,7 @@ class Info(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sampler:
-    """The paper's Algorithm 2: samples images from white noise, one noise level at a time.
+    """The paper's Algorithm 2: samples images from noise, one noise level at a time.
 
     At level t, a chain draws y_t = m_t x_t given x_{t+1}, where x_t is an image with the noise of level t and
     m_t a constant of the level.
@@ -257,7 +257,7 @@ def progressive(
     Args:
       descend: callable, (x_high, high, low) -> x_low. It draws images at level `low` from images at level
         `high`.
-      x: x_T, standard normal noise, float32 [B, H, W, C].
+      x: x_T, noise (`EnergyModel.prior`), float32 [B, H, W, C].
       num_levels: T.
       after_part: callable, called after each part with that part's share of the T levels, between 0 and 1.
       most_parts: largest number of parts, each one call of `descend`. 1 gives only x_T and x_0.

@@ -41,20 +41,12 @@ def run(function: Callable[[], Any]) -> Any:
     """Calls a function on the chief only, as `only` does; returns its result there, None on other workers."""
 
     def alone() -> Any:
-        with workers.alone(True):
+        with workers.alone():
             return function()
 
     if workers.count() == 1:
         return function()
     return workers.everywhere(alone if workers.is_chief() else lambda: None)
-
-
-def together() -> contextlib.AbstractContextManager[None]:
-    """Context manager: lets a function that the chief alone runs exchange messages with all workers.
-
-    Within the block, the other workers must call the same functions of `workers`.
-    """
-    return workers.alone(False)
 
 
 def first(function: Callable[[], Any]) -> None:
@@ -72,8 +64,8 @@ class Proxy:
       make: callable without arguments that makes the object; it runs on the chief.
 
     Example:
-      run = Proxy(lambda: Run(workdir))
-      run.steps()
+      files = Proxy(lambda: Run(workdir))
+      files.steps()
     """
 
     def __init__(self, make: Callable[[], Any]) -> None:

@@ -99,7 +99,7 @@ class OverWorkers:
         """
         if not self._leads:
             return self._run(images)
-        with chief.together():
+        with workers.together():
             size = max(1, _MOST_BYTES // images[0].nbytes)
             parts = [self._shared(images[first : first + size]) for first in range(0, len(images), size)]
         results = zip(*parts, strict=True)
@@ -121,7 +121,7 @@ class OverWorkers:
 
     def _end(self) -> None:
         """Tells the other workers that no more images come."""
-        with chief.together():
+        with workers.together():
             self._shared(None)
 
     def _follow(self) -> None:

@@ -83,9 +83,18 @@ def all_received() -> None:
         exchange(None)
 
 
+def alone() -> contextlib.AbstractContextManager[None]:
+    """Context manager: in the block, this worker works alone, and `count` is 1."""
+    return _alone(True)
+
+
+def together() -> contextlib.AbstractContextManager[None]:
+    """Context manager: in the block, a worker that works alone works with all workers again."""
+    return _alone(False)
+
+
 @contextlib.contextmanager
-def alone(is_alone: bool) -> Iterator[None]:
-    """Context manager: in the block, this worker works alone (True) or with all workers (False)."""
+def _alone(is_alone: bool) -> Iterator[None]:
     before = list(_by_itself)
     _by_itself[:] = [True] if is_alone else []
     try:

@@ -161,7 +161,7 @@ def draws(model: EnergyModel, log_prob_at: LogProbAt, count: int, weights: Weigh
         `images` are the noisy images, float32 [B, H, W, C]. The result is float32 [B].
       count: number of images.
       weights: 'ema' (averages) or 'raw': the weights with which `log_prob_at` evaluates the model. The
-        sampler reads only one number from this network: the standard deviation of the training images.
+        sampler reads only the mean and the standard deviation of the training images from this network.
       seed: 0 to 2^31 - 1.
 
     Returns:

@@ -145,7 +145,7 @@ def scored(config: Config, workdir: str, num_samples: int, weights: Weights) -> 
         return {}
     request = SampleRequest.of(config, num_samples, weights=weights)
     places = evaluate.evaluate(config, workdir, request)
-    return _stored(places['evaluation']) or {}
+    return chief.only(read_json)(places['evaluation'])
 
 
 def _weighed(config: Config, workdir: str, weights: Weights) -> dict[str, float]:

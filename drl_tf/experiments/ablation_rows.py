@@ -42,6 +42,7 @@ ONE_CHANGE: dict[str, dict[str, Any]] = {
         objective='dsm',
         levels='walk',
         proposal='x_next',
+        prior='white',
         final_denoise=False,
     ),
     'linear_head': dict(final_act='identity'),

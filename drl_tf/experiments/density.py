@@ -200,7 +200,7 @@ def _sampled(
     """Draws progressive samples y_t = m_t x_t at some levels, top first: {t: float32 [n, 1, 1, 2]}."""
     seed = noise.root(model.config.training.seed, noise.SAMPLING)
     found = {}
-    x = noise.normal(noise.fold(seed, noise.PRIOR), [num_samples, *plane.IMAGE_SHAPE])
+    x = model.prior(num_samples, noise.fold(seed, noise.PRIOR), 0)
     draw = Draw(weights=weights, corrector_steps=pilot.steps(model, weights))
     for high, low in itertools.pairwise([model.schedule.num_levels, *levels]):
         x, _ = model.walk_levels(x, tf.constant(high), tf.constant(low), seed, draw)

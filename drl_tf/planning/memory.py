@@ -205,6 +205,7 @@ def _last_uses(operations: list[tf.Operation]) -> tuple[dict[Any, int], dict[Any
             signs.update(dict.fromkeys(inputs.pop(), time))
         sources = set() if operation.type in _SHAPE_ALONE else set().union(*inputs)
         is_fused = _is_fused(operation)
+        # tf.custom_gradient passes several tensors through one IdentityN: output i is input i.
         for index, tensor in enumerate(operation.outputs):
             of_tensor = inputs[index] if operation.type == 'IdentityN' else sources
             stored[tensor.ref()] = of_tensor if is_fused else {tensor.ref()}

@@ -20,8 +20,8 @@ class Measured:
     """Energies of images under a model, and samples on their way from noise to image.
 
     The energy of a noisy image at noise level t is -F in nats. F is the model's log density up to the unknown
-    constant log Z of the level, so only energies at the same level can be compared. At the top level T, an
-    image is white noise x, and the energy is |x|^2 / 2.
+    constant log Z of the level, so only energies at the same level can be compared. At the top level T,
+    energies of the paper have no network: there the energy is that of white noise x, |x|^2 / 2.
 
     Attributes:
       settings: JSON text of all that decides the numbers: weights, seed, options of the sampler.

@@ -14,7 +14,7 @@ from drl_tf.base import pixels
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import array_digest
 from drl_tf.core import noise, pilot
-from drl_tf.core.diffusion import at
+from drl_tf.core.diffusion import at, per_image
 from drl_tf.core.guidance import UNCONDITIONAL, guided, network_labels
 from drl_tf.core.sampling import Draw
 from drl_tf.core.weights import Weights
@@ -121,8 +121,8 @@ def energy_function(model: EnergyModel) -> Energies:
 
     The function is called as energies(x_t, t, classes), with n images of one noise level t, float32
     [n, H, W, C], and the number of each image's class from 0, or -1 for no class, int [n]. It returns float32
-    [n]. At the top level, t = T, an image is white noise, whose energy is |x|^2 / 2. A model without classes
-    ignores the argument `classes`.
+    [n]. At the top level, t = T, energies of the paper have no network: there the energy is that of white
+    noise, |x|^2 / 2. A model without classes ignores the argument `classes`.
 
     Args:
       model: the model; the averaged weights are used.
@@ -134,14 +134,19 @@ def energy_function(model: EnergyModel) -> Energies:
     def log_density(x: tf.Tensor, level: tf.Tensor, terms: Any) -> tf.Tensor:
         return model.density_at(level, terms=terms)(at(model.schedule.m, level) * x)
 
+    @tf.function(autograph=False, reduce_retracing=True)
+    def log_prob(x: tf.Tensor, level: tf.Tensor, terms: Any) -> tf.Tensor:
+        return model.log_prob_at(per_image(model.schedule.angle, level), terms=terms)(x)
+
     def energies(x: tf.Tensor, t: int, labels: np.ndarray) -> np.ndarray:
-        if t == num_levels:
+        if t == num_levels and not model.normalised:
             return 0.5 * np.sum(np.square(x), axis=(1, 2, 3))
         found = []
+        log_p = log_prob if t == num_levels else log_density
         for first in range(0, len(x), size):
             part = x[first : first + size]
             terms = _terms(model, labels[first : first + size])
-            found.append(-log_density(part, tf.fill([len(part)], int(t)), terms).numpy())
+            found.append(-log_p(part, tf.fill([len(part)], int(t)), terms).numpy())
         return np.concatenate(found)
 
     return energies

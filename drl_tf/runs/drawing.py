@@ -26,7 +26,7 @@ class Batch(NamedTuple):
 
     Attributes:
       images: uint8 [n, H, W, C]; for points of the plane, float32.
-      states: [x_T, ..., x_0], the images on the way from white noise x_T to the samples x_0: at each noise
+      states: [x_T, ..., x_0], the images on the way from noise x_T to the samples x_0: at each noise
         level, or at about 9 if there are more than 32 levels. Each is float32 [n, H, W, C]; under a strategy
         it is a distributed value, with the images of each replica.
       chains: a `sampling.Info` with acceptance and displacement of the Markov chains, each [n, T]; None
@@ -62,7 +62,7 @@ def draw(
       source: result of `checkpoint.fingerprint`, to record in `samples.json`; '': none.
 
     Returns:
-      [x_T, ..., x_0], the first n images of the set on the way from white noise x_T to the samples x_0, each
+      [x_T, ..., x_0], the first n images of the set on the way from noise x_T to the samples x_0, each
       float32 [n, H, W, C]. n is the number of images that the first replica drew in the first batch. None if
       the file of the first images existed already.
 
@@ -129,7 +129,7 @@ def trajectory(model: EnergyModel, request: SampleRequest) -> list[tf.Tensor]:
       request: which n images to draw, and with which weights.
 
     Returns:
-      [x_T, ..., x_0], the images on the way from white noise x_T to the samples x_0, each
+      [x_T, ..., x_0], the images on the way from noise x_T to the samples x_0, each
       float32 [n, H, W, C]: at each noise level, or at about 9 if there are more than 32 levels.
     """
     draw = Draw(request.first, request.weights, _terms(model, request))

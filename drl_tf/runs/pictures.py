@@ -199,7 +199,7 @@ def trajectory(states: Sequence[Any], count: int) -> np.ndarray:
     """Arranges noisy images in a grid: a row for each image, a column for each noise level.
 
     Args:
-      states: [x_T, ..., x_0], the images at several noise levels from white noise to the samples, each
+      states: [x_T, ..., x_0], the images at several noise levels from noise to the samples, each
         float32 [n, H, W, C].
       count: number of images to show. Points of the plane take a single row instead, with one picture of all
         points for each level.

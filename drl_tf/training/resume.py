@@ -10,7 +10,7 @@ from drl_tf.config import objectives
 from drl_tf.config.training_options import LOSSES_OF_HEIGHTS
 from drl_tf.core.weights import Weights
 from drl_tf.runs import checkpoint
-from drl_tf.training import initial_weights
+from drl_tf.training import other_run
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
@@ -42,7 +42,7 @@ def starting_step(
     config = model.config
     if run.steps():
         if init_from:
-            initial_weights.check_record(workdir, init_from, weights)
+            other_run.check_record(workdir, init_from, weights)
         step = checkpoint.restore(model, workdir)
         run.set_aside_after(step, 'damaged')
         print(f'resuming at step {step}')
@@ -51,7 +51,7 @@ def starting_step(
             listed = '; '.join(changed)
             logging.warning('this run will not be bit-identical to an uninterrupted one: %s', listed)
         return step
-    run.record_start(initial_weights.take(model, init_from, weights) if init_from else {})
+    run.record_start(other_run.take(model, init_from, weights) if init_from else {})
     if not init_from:
         _warn_of_heights_before_slopes(config)
     if objectives.hides_no_class(config):

@@ -22,7 +22,7 @@ from drl_tf.distributed import devices
 from drl_tf.report import pages
 from drl_tf.runs import workdirs
 from drl_tf.runs.run_directory import METRICS, Run, opened
-from drl_tf.training import callbacks, exact, initial_weights, measured_options, resume, rollbacks
+from drl_tf.training import callbacks, exact, measured_options, other_run, resume, rollbacks
 from drl_tf.training.batches import broken_picture, prepare_images, show_batches, training_batches
 from drl_tf.training.optimizers import compiled_model
 from drl_tf.training.page import Page
@@ -80,7 +80,7 @@ def train(
         combinations.check_batch_size(config, replicas)
         combinations.check_replicas(config, replicas)
     if restart and init_from:
-        initial_weights.check(config, init_from)
+        other_run.check(config, init_from)
     prepare_images(config)
     with opened(workdir) as run:
         begins = restart or not run.steps()

@@ -103,6 +103,11 @@ def test_rows_of_one_change_take_the_same_time():
     assert configs['constant_rate'].training.decay_steps == 0
 
 
+def test_the_row_without_preconditioning_has_no_mean_to_start_from():
+    rows = ablation_rows.configs_of(parsing.configuration_of(['--dataset=emoji']))
+    assert rows['default'].sampling.prior == 'data' and rows['not_preconditioned'].sampling.prior == 'white'
+
+
 @pytest.mark.slow
 def test_log_densities_are_weighed(monkeypatch, tmp_path):
     """Unless only the levels of sampling were learnt: log Z is found between them. Both rows have a trained

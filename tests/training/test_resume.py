@@ -8,7 +8,7 @@ from helpers.small_models import OPTIONS, PRECONDITIONED
 
 from drl_tf.base.errors import UserError
 from drl_tf.runs import run_directory
-from drl_tf.training import initial_weights
+from drl_tf.training import other_run
 from drl_tf.training.resume import starting_step
 
 
@@ -19,7 +19,7 @@ def starts(tmp_path):
     def reason(config, other):
         other.save(tmp_path)
         try:
-            initial_weights.check(config, str(tmp_path))
+            other_run.check(config, str(tmp_path))
         except UserError as error:
             return str(error)
         return None

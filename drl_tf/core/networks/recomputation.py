@@ -1,5 +1,6 @@
 """Saves memory: gradients that recompute activations instead of storing them."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -27,36 +28,40 @@ def recomputed(layer: keras.layers.Layer) -> Callable[..., tf.Tensor]:
 
     def run(x: tf.Tensor, prepared: Any, dropout: Dropout | None = None) -> tf.Tensor:
         leaves = tf.nest.flatten(prepared)
+        ready = [leaf for leaf in leaves if leaf is not None]
         weights = layer.trainable_variables
 
         def compute(x: tf.Tensor, *tensors: tf.Tensor) -> list[tf.Tensor]:
-            given = iter(tensors)
+            given = iter(tensors[: len(ready)])
             packed = [leaf if leaf is None else next(given) for leaf in leaves]
-            with keras.StatelessScope(list(zip(weights, given, strict=True))):
+            values = zip(weights, tensors[len(ready) :], strict=True)
+            with keras.StatelessScope(list(values)):
                 return [layer(x, tf.nest.pack_sequence_as(prepared, packed), dropout=dropout)]
 
-        present = [leaf for leaf in leaves if leaf is not None]
-        inputs = [x, *present, *(tf.convert_to_tensor(weight.value) for weight in weights)]
-        return _called(compute, inputs)[0]
+        values = [tf.convert_to_tensor(weight.value) for weight in weights]
+        return _recomputing(compute, [[x], ready, values])[0]
 
     return run
 
 
-def _called(
-    function: _Function, inputs: Sequence[tf.Tensor], values: Sequence[tf.Tensor] | None = None
+def _recomputing(
+    function: _Function, groups: Sequence[Sequence[tf.Tensor]], result: Sequence[tf.Tensor] | None = None
 ) -> list[tf.Tensor]:
     """Returns function(*inputs), whose derivatives of every order compute the function again.
 
     Args:
       function: callable that maps tensors to a list of tensors.
-      inputs: the arguments of `function`.
-      values: function(*inputs), if it has been computed already.
+      groups: its arguments, in groups: a second derivative is computed only for groups whose first
+        derivatives it needs.
+      result: the value of the function, if it is known.
     """
+    ends = itertools.accumulate(map(len, groups), initial=0)
+    parts = [slice(begin, end) for begin, end in itertools.pairwise(ends) if begin < end]
 
     @tf.custom_gradient
     def with_gradient(*inputs: tf.Tensor) -> tuple[Sequence[tf.Tensor], Any]:
         def gradient(*upstream: tf.Tensor) -> list[tf.Tensor]:
-            again = [*_after(upstream[0], inputs), *upstream]
+            again = _after(upstream[0], inputs)
 
             def slopes(*tensors: tf.Tensor) -> list[tf.Tensor]:
                 at, above = tensors[: len(inputs)], tensors[len(inputs) :]
@@ -65,16 +70,16 @@ def _called(
                     found = function(*at)
                 return tape.gradient(found, at, above, unconnected_gradients='zero')
 
-            # The slope in the first input is apart, because score matching differentiates no other again.
-            first, *rest = slopes(*again)
-            return [
-                *_called(lambda *tensors: slopes(*tensors)[:1], again, [first]),
-                *_called(lambda *tensors: slopes(*tensors)[1:], again, rest),
-            ]
+            found = slopes(*again, *upstream)
 
-        return function(*inputs) if values is None else values, gradient
+            def of_group(part: slice) -> list[tf.Tensor]:
+                return _recomputing(lambda *tensors: slopes(*tensors)[part], [again, upstream], found[part])
 
-    return list(with_gradient(*inputs))
+            return [slope for part in parts for slope in of_group(part)]
+
+        return function(*inputs) if result is None else result, gradient
+
+    return list(with_gradient(*itertools.chain(*groups)))
 
 
 def _after(tensor: tf.Tensor, others: Sequence[tf.Tensor]) -> list[tf.Tensor]:
