@@ -206,9 +206,9 @@ def test_workers_with_different_options(tmp_path):
 
 def test_workers_with_a_configuration_that_cannot_work(tmp_path):
     """The chief checks what a single process checks before it loads TensorFlow; both are refused."""
-    options = [*OPTIONS, '--extractor=missing.keras', f'--workdir={tmp_path}/w']
+    options = [*OPTIONS, '--mode=train,sample', '--labels=11', f'--workdir={tmp_path}/w']
     codes, errors = ended(tmp_path, start(tmp_path, *options))
-    assert codes == [2, 2] and all('--extractor=missing.keras' in mine[0] for mine in errors)
+    assert codes == [2, 2] and all('--labels=11' in mine[0] for mine in errors)
     assert not (tmp_path / 'w').exists()
 
 
