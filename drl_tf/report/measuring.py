@@ -139,7 +139,7 @@ def energy_function(model: EnergyModel) -> Energies:
         return model.log_prob_at(per_image(model.schedule.angle, level), terms=terms)(x)
 
     def energies(x: tf.Tensor, t: int, labels: np.ndarray) -> np.ndarray:
-        if t == num_levels and not model.normalised:
+        if t == num_levels and model.config.network.energy == 'paper':
             return 0.5 * np.sum(np.square(x), axis=(1, 2, 3))
         found = []
         log_p = log_prob if t == num_levels else log_density

@@ -6,11 +6,13 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.small_models import PRECONDITIONED
 from helpers.tiny import TINY, call, refused
 
 from drl_tf.cli.parsing import configuration_of
 from drl_tf.config import config as configuration
 from drl_tf.core import diffusion
+from drl_tf.core.energy_model import EnergyModel
 from drl_tf.data import pipeline
 from drl_tf.report import measured, measuring
 from drl_tf.runs import samples
@@ -53,6 +55,15 @@ def test_white_noise_has_the_energy_of_a_gaussian():
     energies = measuring.energy_function(stub(configuration_of(TINY)))
     x = tf.random.stateless_normal([3, 16, 16, 1], [0, 0])
     np.testing.assert_allclose(energies(x, 6, None), np.square(x).sum((1, 2, 3)) / 2, rtol=1e-6)
+
+
+def test_log_densities_have_an_energy_at_the_top():
+    """Before training, it is that of Gaussian data of mean 0 and deviation 0.5."""
+    model = EnergyModel(PRECONDITIONED)
+    x = tf.random.stateless_normal([3, 8, 8, 1], [0, 0])
+    variance = (0.5 * model.schedule.A[-1]) ** 2 + model.schedule.S[-1] ** 2
+    expected = (np.square(x) / variance + np.log(2 * np.pi * variance)).sum((1, 2, 3)) / 2
+    np.testing.assert_allclose(measuring.energy_function(model)(x, 6, np.full(3, -1)), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
