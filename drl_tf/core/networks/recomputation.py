@@ -51,8 +51,8 @@ def _recomputing(
 
     Args:
       function: callable that maps tensors to a list of tensors.
-      groups: its arguments, in groups: a second derivative is computed only for groups whose first
-        derivatives it needs.
+      groups: its arguments, in groups. Differentiating a slope again takes time only for the group of this
+        slope.
       result: the value of the function, if it is known.
     """
     ends = itertools.accumulate(map(len, groups), initial=0)
