@@ -7,8 +7,8 @@ models, log q = (log p_a + log p_b) / 2, and `composition` combines the log rati
     a & !b: (3 log p_a - log p_b) / 2,      a3 & b8: log p_a(.|3) + log p_b(.|8) - (log p_a + log p_b) / 2.
 
 Without |, the weights of the log densities sum to 1. At the top noise level, where each density is that of
-white noise, the result then is that of white noise too, from which sampling starts. With one model in both
-places, the expression is that over the classes of this model.
+white noise, the result then is that of white noise too. Sampling starts from the `prior` of the first model.
+With one model in both places, the expression is that over the classes of this model.
 """
 
 from __future__ import annotations

@@ -128,13 +128,13 @@ def _of_learning(model: RecoveryLikelihood, matches_scores: bool) -> int:
     weights = [tensor for tensor in tf.nest.flatten(prepared) if tensor is not None]
     weights += [variable.value for variable in network.trainable_variables]
 
+    def energy(y: tf.Tensor) -> tf.Tensor:
+        return network(y, prepared, remat=remat)
+
     def learning(y: tf.Tensor) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(weights)
-            if matches_scores:
-                value = value_gradient(lambda y: network(y, prepared, remat=remat), y)
-            else:
-                value = network(y, prepared, remat=remat)
+            value = value_gradient(energy, y) if matches_scores else energy(y)
         return tape.gradient(value, weights)
 
     return _count(learning, model.config.image_shape)
