@@ -219,4 +219,5 @@ def test_the_likelihood_of_the_plane_integrates_to_one():
 
 def test_there_are_images_classes_and_points():
     configs = [exported.load_config(exported.find(name)) for name in exported.names()]
-    assert len(configs) >= 2
+    assert {bool(config.planar) for config in configs} == {True, False}
+    assert any(config.data.num_classes for config in configs if not config.planar)
