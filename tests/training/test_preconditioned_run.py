@@ -190,6 +190,7 @@ def test_log_prob_and_typicality_in_python(run, exported):
     assert model.typicality(noise).min() > 5
 
 
+@pytest.mark.slow
 def test_both_methods_stand_side_by_side(capsys, run, measured, monkeypatch, tmp_path):
     """The second method names the figures of both. A repeated direct one finds its file."""
     workdir = shutil.copytree(run[0], tmp_path / 'w')

@@ -56,6 +56,7 @@ def test_lines_become_json_and_tables(tmp_path):
     assert second.splitlines()[:4] == ['| b | `z` |', '|---|---|', '| q0 | 0 |', '| q1 | 1 |']
 
 
+@pytest.mark.slow
 def test_scores_are_measured_apart(tmp_path, capsys):
     words = ['evaluation', '--rounds=1', '--features=200', '--dimensions=8']
     assert bench.main([*words, f'--directory={tmp_path}']) == 0
