@@ -61,7 +61,7 @@ def _recomputing(
     @tf.custom_gradient
     def with_gradient(*inputs: tf.Tensor) -> tuple[Sequence[tf.Tensor], Any]:
         def gradient(*upstream: tf.Tensor) -> list[tf.Tensor]:
-            again = _after(upstream[0], inputs)
+            again = _after(upstream, inputs)
 
             def slopes(*tensors: tf.Tensor) -> list[tf.Tensor]:
                 at, above = tensors[: len(inputs)], tensors[len(inputs) :]
@@ -71,6 +71,9 @@ def _recomputing(
                 return tape.gradient(found, at, above, unconnected_gradients='zero')
 
             found = slopes(*again, *upstream)
+            if result is not None:
+                # Else XLA postpones the slopes of weights, and keeps the activations that they need.
+                found = _after(found, found)
 
             def of_group(part: slice) -> list[tf.Tensor]:
                 return _recomputing(lambda *tensors: slopes(*tensors)[part], [again, upstream], found[part])
@@ -82,12 +85,13 @@ def _recomputing(
     return list(with_gradient(*itertools.chain(*groups)))
 
 
-def _after(tensor: tf.Tensor, others: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """Returns `others` unchanged, but dependent on `tensor`, so that XLA computes `tensor` first.
+def _after(tensors: Sequence[tf.Tensor], others: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """Returns `others` unchanged, but dependent on `tensors`, so that XLA computes all `tensors` first.
 
-    It adds min(|a|, 0) = 0, where a is an element of `tensor`.
+    It adds the sum of min(|a|, 0) = 0, where a is an element of each of `tensors`.
     """
-    rank = tensor.shape.rank
-    one = tf.reshape(tf.slice(tensor, [0] * rank, [1] * rank), [])
-    nothing = tf.stop_gradient(tf.minimum(tf.abs(one), 0))
-    return [other + tf.cast(nothing, other.dtype) for other in others]
+    elements = [
+        tf.reshape(tf.slice(each, [0] * each.shape.rank, [1] * each.shape.rank), []) for each in tensors
+    ]
+    nothing = tf.add_n([tf.minimum(tf.abs(tf.cast(element, tf.float32)), 0) for element in elements])
+    return [other + tf.cast(tf.stop_gradient(nothing), other.dtype) for other in others]
