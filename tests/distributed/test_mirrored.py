@@ -88,13 +88,14 @@ def trained(workdir, *options):
 @pytest.mark.slow
 def test_two_replicas_go_on_with_a_run_of_one(capsys, tmp_path):
     """Two networks, from the checkpoint of step 4 on, which one device has written: loss, gradient norm,
-    weights and moments of the steps after it with clipping. Scores within training: test_workers.py."""
-    options = ['--recipe=cdrl', '--clip_norm=0.1', '--evaluate_every=0', '--checkpoint_every=4']
+    weights and moments of the steps after it with clipping, and an evaluation."""
+    options = ['--recipe=cdrl', '--clip_norm=0.1', '--evaluate_every=8', '--checkpoint_every=4']
     options += ['--log_every=4', '--train_steps=8']
     one, two = tmp_path / 'one', tmp_path / 'two'
     assert call(capsys, *kills.OPTIONS, *options, '--strategy=one', f'--workdir={one}')[0] == 0
-    shutil.copytree(one, two, ignore=shutil.ignore_patterns('00000008'))
+    shutil.copytree(one, two, ignore=shutil.ignore_patterns('00000008', 'best', 'evaluations.jsonl'))
     assert 'resuming at step 4' in trained(two, *options)
+    assert len((two / 'evaluations.jsonl').read_text().splitlines()) == 1
     kills.assert_same(one, two, 8)
 
 

@@ -31,15 +31,9 @@ GOOD = {
 
 @pytest.fixture(scope='module')
 def signatures(whole_export):
-    """All but the default one, which is `sample`, and those that differ from another in what they return
-    alone: PNG files."""
+    """All but the default one, which is `sample`."""
     found = tf.saved_model.load(str(whole_export)).signatures
-    files = [
-        name
-        for name in found
-        if name.endswith('_bytes') and 'images_bytes' not in found[name].structured_input_signature[1]
-    ]
-    return {name: found[name] for name in found if name not in ('serving_default', *files)}
+    return {name: found[name] for name in found if name != 'serving_default'}
 
 
 def answered(function):

@@ -142,17 +142,19 @@ def has_jax():
 
 @pytest.mark.slow
 def test_jax_gives_the_numbers_of_tensorflow(tmp_path):
-    """Loss, gradient norm and weights after steps, and samples; a number that was changed is noticed.
+    """Loss, gradient norm and weights after 5 steps, and samples; a number that was changed is noticed.
 
-    preconditioned trains with a large batch, which has constants that TensorFlow and JAX write differently.
-    Its sampler draws points of the plane with a chain.
+    cdrl trains with the step of t6 and an initializer. preconditioned trains with a large batch, which has
+    constants that TensorFlow and JAX write differently. Its sampler draws points of the plane with a chain.
     """
     if not has_jax():
         pytest.skip(f'{PYTHON} has no jax')
     small = [word for word in SMALL if not word.startswith(('--recipe', '--precision', '--num_classes'))]
-    t6 = ['--program=train', '--precision=float32', '--recipe=t6', '--steps=2']
+    initializer = ['--initializer_channels=8', '--initializer_mult=1', '--initializer_blocks=1']
+    initializer.append('--noinitializer_attention')
+    cdrl = ['--program=train', '--precision=float32', '--recipe=cdrl', *initializer]
     default = [*small, '--recipe=preconditioned', '--batch_size=128', '--num_levels=4']
-    (trained,) = (tmp_path / name for name in written(tmp_path, *small, *t6))
+    (trained,) = (tmp_path / name for name in written(tmp_path, *small, *cdrl))
     enlarge_gradient_norm(trained)
     written(tmp_path, *default, '--program=train', '--precision=bfloat16')
     chain = ['--mcmc_steps=1', '--corrector_step=0.1']

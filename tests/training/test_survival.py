@@ -164,7 +164,7 @@ def test_another_machine_is_reported(capsys, caplog, tiny_run, tmp_path):
 @pytest.mark.slow
 def test_a_killed_run_ends_with_the_bits_of_one_that_was_left_alone(tmp_path):
     options = ['--train_steps=16', '--evaluate_every=7', '--evaluate_samples=16']
-    assert kills.survivors('t6', 1, tmp_path, options=options) == 1
+    assert kills.survivors('cdrl', 1, tmp_path, options=options) == 1
 
 
 def test_restart_keeps_the_old_run(capsys, tiny_run, tmp_path):
