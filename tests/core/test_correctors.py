@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 import tensorflow as tf
 from helpers.gaussians import exact_density, gaussian
 from helpers.small_models import PRECONDITIONED
 
 from drl_tf.core import correctors, diffusion, noise, sampling
+from drl_tf.core.build_model import build_model
 from drl_tf.core.energy_model import EnergyModel
 
 SEED = [7, 8]
@@ -73,26 +75,33 @@ def test_langevin_inflates_the_stiffest_direction_by_its_known_factor(q, t):
     np.testing.assert_array_equal(info.acceptance, np.ones(len(y)))
 
 
-@pytest.mark.parametrize('corrector', CHAINS)
+@pytest.mark.parametrize('corrector', ['langevin', *CHAINS])
 def test_noise_scale_is_a_temperature(corrector):
-    """Chains with the noise factor c draw p^(1 / c^2): the variance of a Gaussian times c^2, exactly."""
+    """Chains with the noise factor c draw p^(1 / c^2): the variance of a Gaussian times c^2, exactly.
+
+    Langevin chains do so with their known bias.
+    """
     y, _ = recovered(corrector, 0.3, 40, 3, variance=0.25, noise_scale=0.8)
     mean, variance = conditional_moments(3, 0.25)
+    if corrector == 'langevin':
+        variance /= 1 - 0.3 / (2 * variance * correctors.curvature(diffusion.cosine())[3])
     check_moments(y, mean, 0.8**2 * variance)
 
 
-def known_acceptance(step_size, num_leapfrogs):
-    """The mean acceptance on N(0, 1), started there.
+def known_acceptance(step_size, num_leapfrogs, values=1):
+    """The mean acceptance on N(0, I) of D values, started there.
 
     Leapfrog steps conserve p^2 / 2 + (1 - delta^2 / 4) y^2 / 2. So they accept with exp(min(0, delta^2 / 8
     (y^2 - y'^2))), where y' = v . (y, p); the mean is 2 P(y'^2 < y^2), since the steps are reversible and
-    keep volumes. With e = (1, 0) this is the probability that (v - e) . z and (v + e) . z differ in sign.
+    keep volumes. With e = (1, 0) this is the probability that D products (v - e) . z (v + e) . z have a
+    negative sum. The sum is that of chi-squares, with D degrees of freedom each, times 1 + cosine and cosine
+    - 1. The share of the first in both has a beta distribution.
     """
     h = step_size**2
     one = np.array([[1 - h / 2, step_size], [-step_size * (1 - h / 4), 1 - h / 2]])
     v, e = np.linalg.matrix_power(one, num_leapfrogs)[0], np.array([1, 0])
     cosine = (v - e) @ (v + e) / np.linalg.norm(v - e) / np.linalg.norm(v + e)
-    return 2 * np.arccos(cosine) / np.pi
+    return 2 * scipy.stats.beta.cdf((1 - cosine) / 2, values / 2, values / 2)
 
 
 @pytest.mark.parametrize('step_size', [0.7, 1.0, 1.5])
@@ -192,13 +201,46 @@ def test_noises_of_prior_proposal_chain_and_acceptance_are_independent(
     monkeypatch.setattr(noise, 'uniform', uniform)
     tf.config.run_functions_eagerly(True)
     try:
-        model.sample(50, [1, 2])
+        model.sample(1000, [1, 2])
     finally:
         tf.config.run_functions_eagerly(False)
     assert len(normals) == 1 + 2 * (1 + 3) and len(uniforms) == 2 * 3 * uniforms_per_step
     assert len(set(seeds)) == len(seeds) == len(normals) + len(uniforms)
     pixels = np.corrcoef(normals) - np.eye(len(normals))
     assert np.abs(pixels).max() < 5 / np.sqrt(normals[0].size)
-    firsts = [values[:: normals[0].size // 50] for values in normals]
+    firsts = [values[:: normals[0].size // 1000] for values in normals]
     images = np.corrcoef(np.concatenate([firsts, uniforms])) - np.eye(len(seeds))
-    assert np.abs(images).max() < 5 / np.sqrt(50)
+    assert np.abs(images).max() < 5 / np.sqrt(1000)
+
+
+def acceptance_of_one_point():
+    """Mean acceptance by level of one MALA step of size 1 / sqrt(L_t), for a training set of one point."""
+    model = build_model(
+        PRECONDITIONED.replace(
+            energy='exact', exact_images=1, image_size=2, num_levels=3, noise_scale=1.0,
+            mcmc_steps=(1,), corrector='mala', corrector_step=0.5,
+        )
+    )  # fmt: skip
+    for network in (model.network, model.ema_network):
+        network.hold(np.full([1, 2, 2, 1], 0.3, np.float32), [0])
+    infos = []
+    model.sample(5_000, SEED, after_chains=infos.append)
+    return np.mean(sum(info.acceptance for info in infos), axis=0)
+
+
+def test_chains_that_start_at_exact_proposals_accept_at_the_known_rate(monkeypatch):
+    """Each proposal is a draw of the conditional, N(mu, I / L_t).
+
+    If the chain repeated the proposal's noise z, the step would go from mu + z to mu + 1.5 z, in units of 1 /
+    sqrt(L_t), and accept with exp(-(1.5^2 - 1) |z|^2 / 8), for four values.
+    """
+    known, repeated = known_acceptance(1.0, 1, values=4), (1 + (1.5**2 - 1) / 4) ** -2
+    assert repeated < known - 0.1
+    np.testing.assert_allclose(acceptance_of_one_point(), [known] * 3, atol=0.02)
+    real_fold = noise.fold
+
+    def fold(seed, purpose, *numbers):
+        return seed if purpose in (noise.START, noise.LANGEVIN) else real_fold(seed, purpose, *numbers)
+
+    monkeypatch.setattr(noise, 'fold', fold)
+    np.testing.assert_allclose(acceptance_of_one_point(), [repeated] * 3, atol=0.02)

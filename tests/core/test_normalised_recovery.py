@@ -206,6 +206,8 @@ def test_noises_of_forward_proposal_chain_and_acceptance_are_independent(monkeyp
     assert len(rows) == 5  # Score matching, x_t, x_{t+1}, proposal, chain.
     correlation = np.corrcoef(rows) - np.eye(len(rows))
     assert np.abs(correlation).max() < 5 / np.sqrt(rows.shape[1])
+    first_pixels = np.concatenate([rows[:, :: rows.shape[1] // 2048], drawn['uniform']])
+    assert np.abs(np.corrcoef(first_pixels) - np.eye(len(first_pixels))).max() < 5 / np.sqrt(2048)
 
 
 def test_the_gap_is_that_of_the_log_densities():
