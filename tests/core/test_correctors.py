@@ -201,16 +201,16 @@ def test_noises_of_prior_proposal_chain_and_acceptance_are_independent(
     monkeypatch.setattr(noise, 'uniform', uniform)
     tf.config.run_functions_eagerly(True)
     try:
-        model.sample(1000, [1, 2])
+        model.sample(400, [1, 2])
     finally:
         tf.config.run_functions_eagerly(False)
     assert len(normals) == 1 + 2 * (1 + 3) and len(uniforms) == 2 * 3 * uniforms_per_step
     assert len(set(seeds)) == len(seeds) == len(normals) + len(uniforms)
     pixels = np.corrcoef(normals) - np.eye(len(normals))
     assert np.abs(pixels).max() < 5 / np.sqrt(normals[0].size)
-    firsts = [values[:: normals[0].size // 1000] for values in normals]
+    firsts = [values[:: normals[0].size // 400] for values in normals]
     images = np.corrcoef(np.concatenate([firsts, uniforms])) - np.eye(len(seeds))
-    assert np.abs(images).max() < 5 / np.sqrt(1000)
+    assert np.abs(images).max() < 5 / np.sqrt(400)
 
 
 def acceptance_of_one_point():
