@@ -1,5 +1,4 @@
-# Debian's Python where it can make environments: it is compiled with profiles, and traces graphs up to a fifth faster
-# than one that is not.
+# Debian's Python where it can make environments: it traces graphs up to a fifth faster than Python as pyenv compiles it.
 PYTHON ?= $(shell /usr/bin/python3.11 -c 'import ensurepip' 2>/dev/null && echo /usr/bin/python3.11 || echo python3.11)
 BIN = .venv/bin
 DEMO = runs/demo
