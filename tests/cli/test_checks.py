@@ -217,6 +217,25 @@ def test_what_tensorflow_writes_is_shown_where_its_import_fails(tmp_path):
     assert done.returncode == 1 and done.stderr.startswith('why') and 'ImportError: no' in done.stderr
 
 
+def test_modules_of_tensorflow_are_not_taken_for_garbage(tmp_path):
+    """No collection looks at them, neither during the import nor later. A second start changes nothing."""
+    module = 'import gc; assert not gc.isenabled()\nclass config: list_physical_devices = list'
+    (tmp_path / 'tensorflow.py').write_text(module)
+    code = f"""
+import gc, sys
+sys.path.insert(0, {str(tmp_path)!r})
+from drl_tf.cli.quiet import quiet_start
+quiet_start()
+frozen = gc.get_freeze_count()
+assert gc.isenabled() and frozen > 1000, frozen
+later = [[] for _ in range(1000)]
+quiet_start()
+assert gc.isenabled() and gc.get_freeze_count() <= frozen
+"""
+    done = run('-c', code)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize('option', ['--help', '--version'])
 def test_a_reader_that_leaves_early_is_no_error(option):
     """It has left before the program starts. 141 is the exit code of a shell's command that SIGPIPE ended."""
