@@ -140,7 +140,7 @@ class _Runs:
         self.recipe = recipe
         self.options = options
         self.processes = multiprocessing.get_context('forkserver')
-        self.processes.set_forkserver_preload(['drl_tf.training.train', 'drl_tf.evaluation.evaluate'])
+        self.processes.set_forkserver_preload(['tensorflow'])
         self._start(int).join()  # Starts the server, which imports what it preloads.
 
     def _start(self, target: Callable[..., Any], *arguments: Any) -> BaseProcess:
