@@ -4,6 +4,10 @@ BIN = .venv/bin
 DEMO = runs/demo
 # Two test processes (on two cores three are slower); `make test XDIST='-p no:xdist'` has one.
 XDIST ?= -n 2 --dist=loadfile --no-loadscope-reorder
+# Where there is jemalloc (Debian's libjemalloc2), the tests' processes take an eighth less time: they build many graphs.
+JEMALLOC = $(firstword $(wildcard /usr/lib/*/libjemalloc.so.2))
+# Python keeps what it compiles: the tests start a hundred processes that import the package.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo app test test-slow lint docs examples notebooks clean
 # With -j, two pips would write to one .venv.
@@ -17,6 +21,8 @@ demo: .venv/ready
 # The web app over the digits model that comes with the package, on http://127.0.0.1:7860.
 app: .venv/app
 	$(BIN)/python run.py --mode=app
+
+test test-slow: export LD_PRELOAD := $(JEMALLOC) $(LD_PRELOAD)
 
 test: .venv/ready lint
 	$(BIN)/python -m pytest -q $(XDIST) --durations=25 -m 'not slow'

@@ -14,13 +14,29 @@ import types
 import pytest
 
 if 'PYTEST_XDIST_WORKER' in os.environ:
-    # The processes of pytest-xdist share the cores: an operation of TensorFlow gets one thread.
+    # The processes of pytest-xdist share the cores: an operation of TensorFlow or NumPy gets one thread.
     os.environ.setdefault('TF_NUM_INTRAOP_THREADS', '1')
+    os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
+
+
+# Late in the alphabet, with a test of half a minute or more.
+LONG_FILES = ('test_processes.py', 'test_run_lowered.py', 'test_survival.py')
+
+
+def pytest_collection_modifyitems(items):
+    """Begins with the long files, lest one process is left alone with them at the end."""
+    items.sort(key=lambda item: item.path.name not in LONG_FILES)
+
+
+def pytest_collection():
+    """Collects no garbage while modules are imported."""
+    gc.disable()
 
 
 def pytest_collection_finish():
     """Collects garbage seldom: each pass looks at all graphs so far."""
     gc.freeze()
+    gc.enable()
     gc.set_threshold(100_000, 20, 20)
 
 

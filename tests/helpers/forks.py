@@ -4,6 +4,7 @@ Each has modules and devices of its own, as a new process has, and has not impor
 environment that TensorFlow reads when it is imported have no effect.
 """
 
+import gc
 import multiprocessing
 import os
 import pathlib
@@ -87,6 +88,7 @@ def run(*arguments, timeout=300, **options):
 
 def _become(arguments, files, cwd, env):
     """Runs in the fork: redirects its output, sets its environment, then runs the code, module or script."""
+    gc.freeze()  # As a command does that imports TensorFlow.
     for number, path in enumerate(files, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), number)
     os.environ.clear()
