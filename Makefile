@@ -4,10 +4,10 @@ BIN = .venv/bin
 DEMO = runs/demo
 # Two test processes (on two cores three are slower); `make test XDIST='-p no:xdist'` has one.
 XDIST ?= -n 2 --dist=loadfile --no-loadscope-reorder
-# Where there is jemalloc (Debian's libjemalloc2), the tests' processes take an eighth less time: they build many graphs.
-JEMALLOC = $(firstword $(wildcard /usr/lib/*/libjemalloc.so.2))
-# Python keeps what it compiles: the tests start a hundred processes that import the package.
-unexport PYTHONDONTWRITEBYTECODE
+# With jemalloc (Debian's libjemalloc2), if it is there, tests take a tenth less time.
+JEMALLOC = $(wildcard /usr/lib/$(shell uname -m)-linux-gnu/libjemalloc.so.2)
+# Python may write .pyc files: the tests start about a hundred processes that import the package.
+PYTEST = env -u PYTHONDONTWRITEBYTECODE $(if $(JEMALLOC),LD_PRELOAD=$(JEMALLOC)) $(BIN)/python -m pytest -q $(XDIST) --durations=25
 
 .PHONY: demo app test test-slow lint docs examples notebooks clean
 # With -j, two pips would write to one .venv.
@@ -22,14 +22,12 @@ demo: .venv/ready
 app: .venv/app
 	$(BIN)/python run.py --mode=app
 
-test test-slow: export LD_PRELOAD := $(JEMALLOC) $(LD_PRELOAD)
-
 test: .venv/ready lint
-	$(BIN)/python -m pytest -q $(XDIST) --durations=25 -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
-# What takes longest, processes that are killed and servers among it; the same must hold.
+# The slow tests, those of killed processes and of servers among them.
 test-slow: .venv/ready
-	$(BIN)/python -m pytest -q $(XDIST) --durations=25 -m slow
+	$(PYTEST) -m slow
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ import gc
 import io
 import json
 import os
+import pathlib
 import shutil
 import types
 
@@ -19,22 +20,30 @@ if 'PYTEST_XDIST_WORKER' in os.environ:
     os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
 
 
-# Late in the alphabet, with a test of half a minute or more.
-LONG_FILES = ('test_processes.py', 'test_run_lowered.py', 'test_survival.py')
+# Files late in the alphabet that have a slow test of half a minute.
+LONG_FILES = [
+    pathlib.Path(__file__).parent / name
+    for name in ('tools/bench/test_processes.py', 'tools/test_run_lowered.py', 'training/test_survival.py')
+]
 
 
 def pytest_collection_modifyitems(items):
-    """Begins with the long files, lest one process is left alone with them at the end."""
-    items.sort(key=lambda item: item.path.name not in LONG_FILES)
+    """Runs the long files first, so that both processes of `make test-slow` end at about the same time."""
+    assert all(path.exists() for path in LONG_FILES)
+    items.sort(key=lambda item: item.path not in LONG_FILES)
 
 
 def pytest_collection():
-    """Collects no garbage while modules are imported."""
+    """Turns garbage collection off while test modules are imported."""
     gc.disable()
 
 
 def pytest_collection_finish():
-    """Collects garbage seldom: each pass looks at all graphs so far."""
+    """Turns garbage collection on again, but seldom: each pass looks at all graphs so far.
+
+    Processes that tests start have the allocator that users have, not the one of `make test`.
+    """
+    os.environ.pop('LD_PRELOAD', None)
     gc.freeze()
     gc.enable()
     gc.set_threshold(100_000, 20, 20)

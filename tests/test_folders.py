@@ -22,6 +22,7 @@ FLOORS = [
     ('cli',),
     ('tools',),
 ]
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 FLOOR = {folder: number for number, folders in enumerate(FLOORS) for folder in folders}
 
 
@@ -130,7 +131,7 @@ def test_functions_have_at_most_40_lines():
         for path, tree in modules(root).items():
             lines = (root / path).read_text().splitlines()
             for node in ast.walk(tree):
-                if isinstance(node, ast.FunctionDef) and (count := lines_of_code(node, lines)) > 40:
+                if isinstance(node, FUNCTIONS) and (count := lines_of_code(node, lines)) > 40:
                     long.append(f'{root.name}/{path}: {node.name} has {count}')
     assert not long
 
@@ -145,10 +146,10 @@ def public_functions(tree):
     """Public functions of a module, and public methods (and `__init__`) of its public classes."""
     for node in tree.body:
         is_public = not getattr(node, 'name', '_').startswith('_')
-        if isinstance(node, ast.FunctionDef) and is_public:
+        if isinstance(node, FUNCTIONS) and is_public:
             yield node
         if isinstance(node, ast.ClassDef) and is_public:
-            methods = (member for member in node.body if isinstance(member, ast.FunctionDef))
+            methods = (member for member in node.body if isinstance(member, FUNCTIONS))
             yield from (method for method in methods if method.name[0] != '_' or method.name == '__init__')
 
 

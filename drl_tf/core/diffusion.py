@@ -114,7 +114,8 @@ class Schedule:
 def t6(num_levels: int = 6, b2: float = 2e-4) -> Schedule:
     """Returns the paper's schedule of 6 levels, a subset of the 1,000 levels of DDPM (Ho et al. 2020).
 
-    A_T, the factor of the clean image at the highest level, is only 0.006: sampling starts from pure noise.
+    A_T, the factor of the clean image in x_T, is 0.006: a little of the image is left. Sampling starts from
+    pure noise all the same.
 
     Args:
       num_levels: T, the number of levels, at most 500; 6 in the paper.

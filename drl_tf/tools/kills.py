@@ -140,8 +140,7 @@ class _Runs:
         self.recipe = recipe
         self.options = options
         self.processes = multiprocessing.get_context('forkserver')
-        self.processes.set_forkserver_preload(['tensorflow'])
-        self._start(int).join()  # Starts the server, which imports what it preloads.
+        self._start(int).join()  # Starts the server of processes, if this process has none yet.
 
     def _start(self, target: Callable[..., Any], *arguments: Any) -> BaseProcess:
         process = self.processes.Process(target=target, args=arguments)
@@ -244,6 +243,8 @@ def main(_: list[str]) -> int:
     Returns:
       The exit code: 0 if all runs do, else 1.
     """
+    preloaded = ['drl_tf.training.train', 'drl_tf.evaluation.evaluate']
+    multiprocessing.get_context('forkserver').set_forkserver_preload(preloaded)
     recipes = [flags.FLAGS.recipe] if flags.FLAGS.recipe else ['t6', 'cdrl']
     differs = False
     with tempfile.TemporaryDirectory() as directory:

@@ -217,20 +217,29 @@ def test_what_tensorflow_writes_is_shown_where_its_import_fails(tmp_path):
     assert done.returncode == 1 and done.stderr.startswith('why') and 'ImportError: no' in done.stderr
 
 
-def test_modules_of_tensorflow_are_not_taken_for_garbage(tmp_path):
-    """No collection looks at them, neither during the import nor later. A second start changes nothing."""
-    module = 'import gc; assert not gc.isenabled()\nclass config: list_physical_devices = list'
-    (tmp_path / 'tensorflow.py').write_text(module)
+@pytest.mark.parametrize(
+    ('before', 'collecting', 'after'),
+    [
+        ('', False, 'gc.isenabled() and gc.get_freeze_count() > 1000'),
+        ('gc.disable()', False, 'not gc.isenabled() and not gc.get_freeze_count()'),
+        ('import tensorflow', True, 'gc.isenabled() and not gc.get_freeze_count()'),
+    ],
+)
+def test_garbage_collections_skip_the_modules_of_tensorflow(tmp_path, before, collecting, after):
+    """Unless it is imported already, or the caller has switched collections off."""
+    (tmp_path / 'tensorflow.py').write_text(
+        f'import gc; assert gc.isenabled() == {collecting}\nclass config: list_physical_devices = list'
+    )
     code = f"""
 import gc, sys
 sys.path.insert(0, {str(tmp_path)!r})
 from drl_tf.cli.quiet import quiet_start
+{before}
 quiet_start()
+assert {after}
 frozen = gc.get_freeze_count()
-assert gc.isenabled() and frozen > 1000, frozen
-later = [[] for _ in range(1000)]
 quiet_start()
-assert gc.isenabled() and gc.get_freeze_count() <= frozen
+assert gc.get_freeze_count() <= frozen
 """
     done = run('-c', code)
     assert done.returncode == 0, done.stderr

@@ -1,7 +1,8 @@
 """Processes of Python in which TensorFlow is imported already: forks of a server, which imports it once.
 
 Each has modules and devices of its own, as a new process has, and has not imported drl_tf. Variables of the
-environment that TensorFlow reads when it is imported have no effect.
+environment that TensorFlow reads when it is imported have no effect. All that use multiprocessing's server of
+forks in the tests' process share it.
 """
 
 import gc
@@ -88,7 +89,7 @@ def run(*arguments, timeout=300, **options):
 
 def _become(arguments, files, cwd, env):
     """Runs in the fork: redirects its output, sets its environment, then runs the code, module or script."""
-    gc.freeze()  # As a command does that imports TensorFlow.
+    gc.freeze()  # As `quiet_start` does: garbage collections skip the objects of TensorFlow.
     for number, path in enumerate(files, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), number)
     os.environ.clear()
