@@ -3,6 +3,7 @@
 Files of the tests' own environment stand in for the dependencies: unpacking them anew would take a minute.
 """
 
+import collections
 import configparser
 import filecmp
 import importlib.metadata
@@ -67,12 +68,21 @@ def assert_files(package):
         assert not changed and not lost
 
 
-def link(distribution, site_packages):
-    """Makes links to the files of a distribution, but for its programs."""
-    root = distribution.locate_file('')
-    for file in (str(each) for each in distribution.files if '..' not in each.parts):
-        os.makedirs(os.path.dirname(f'{site_packages}/{file}'), exist_ok=True)
-        os.symlink(f'{root}/{file}', f'{site_packages}/{file}')
+def link(distributions, site_packages):
+    """Makes links to the files of distributions, but for their programs.
+
+    A directory that holds files of one distribution alone becomes one link.
+    """
+    files = {each.name: list(map(str, each.files or ())) for each in importlib.metadata.distributions()}
+    owners = collections.defaultdict(set)
+    for name, paths in files.items():
+        for path in paths:
+            owners[path.partition('/')[0]].add(name)
+    for name, distribution in distributions.items():
+        tops = ((path, path.partition('/')[0]) for path in files[name])
+        for path in {path if len(owners[top]) > 1 else top for path, top in tops if top != '..'}:
+            os.makedirs(os.path.dirname(f'{site_packages}/{path}'), exist_ok=True)
+            os.symlink(distribution.locate_file(path), f'{site_packages}/{path}')
 
 
 def test_setuptools_still_has_what_tensorflow_hub_imports():
@@ -140,8 +150,7 @@ def test_the_wheel_works_where_only_its_dependencies_are(tmp_path):
     )
     assert_files(site_packages / 'drl_tf')
     (metadata,) = importlib.metadata.distributions(name='drl_tf', path=[str(site_packages)])
-    for distribution in {each.name: each for each in needed(metadata.requires).values()}.values():
-        link(distribution, site_packages)
+    link({each.name: each for each in needed(metadata.requires).values()}, site_packages)
     printed = call(programs / 'python', '-c', LOADED)
     assert printed.stdout.splitlines()[-1] == "(16, 16, 1) ['digits', 'toy_checkerboard']"
     words = ['--mode=sample', '--model=digits', '--workdir=w', '--num_samples=2', '--seed=1']
