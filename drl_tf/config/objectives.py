@@ -70,12 +70,15 @@ def hides_no_class(config: Config) -> bool:
 
 
 def check_new(config: Config) -> None:
-    """Checks that no option of a new run is without effect; raises UserError for chains and for the UNet.
+    """Checks that options of the UNet, of chains and of losses of heights have an effect in a new run.
 
     A stored run is not checked: sampling may set its `mcmc_steps` to 0, whatever chains have trained it.
 
     Args:
       config: the configuration of the new run.
+
+    Raises:
+      UserError: an option has no effect.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -90,6 +93,11 @@ def check_new(config: Config) -> None:
             raise UserError(
                 f'--{name}={value} is for chains, and --mcmc_steps=0 runs none: give steps, or drop it'
             )
+    if config.training.heights_after and not any(_heights(config.training)):
+        raise UserError(
+            f'--heights_after={config.training.heights_after} needs a weight: give '
+            f'{" or ".join(f"--{name}" for name in LOSSES_OF_HEIGHTS)}, or drop it'
+        )
 
 
 def _heights(options: Training) -> list[float]:

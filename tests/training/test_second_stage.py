@@ -98,6 +98,7 @@ def test_levels_without_energy_are_refused(capsys, start, tmp_path):
         (['--objective=contrastive'], '--levels=continuous needs --objective=score_matching'),
         (['--objective=contrastive', '--levels=walk', '--contrastive=1'], '--contrastive=1 needs'),
         (['--contrastive_after=5'], '--contrastive_after=5 needs a weight'),
+        (['--heights_after=5'], '--heights_after=5 needs a weight: give --time_score or'),
         (['--objective=contrastive', '--levels=walk', '--energy_l2=1'], '--energy_l2=1 is for'),
         (['--contrastive=1', '--mcmc_steps=1', '--contrastive_step=0'], '--contrastive_step=0 is delta_t'),
         (['--contrastive_corrector=hmc'], '--contrastive_corrector=hmc is for recovery likelihood'),
