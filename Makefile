@@ -4,7 +4,7 @@ BIN = .venv/bin
 DEMO = runs/demo
 # Two test processes (on two cores three are slower); `make test XDIST='-p no:xdist'` has one.
 XDIST ?= -n 2 --dist=loadfile --no-loadscope-reorder
-# With jemalloc (Debian's libjemalloc2), if it is there, tests take a tenth less time.
+# With jemalloc (Debian's libjemalloc2), if it is there, tests of graphs take an eighth less time.
 JEMALLOC = $(wildcard /usr/lib/$(shell uname -m)-linux-gnu/libjemalloc.so.2)
 # Python may write .pyc files: the tests start about a hundred processes that import the package.
 PYTEST = env -u PYTHONDONTWRITEBYTECODE $(if $(JEMALLOC),LD_PRELOAD=$(JEMALLOC)) $(BIN)/python -m pytest -q $(XDIST) --durations=25

@@ -39,11 +39,7 @@ def pytest_collection():
 
 
 def pytest_collection_finish():
-    """Turns garbage collection on again, but seldom: each pass looks at all graphs so far.
-
-    Processes that tests start have the allocator that users have, not the one of `make test`.
-    """
-    os.environ.pop('LD_PRELOAD', None)
+    """Turns garbage collection on again, but seldom: each pass looks at all graphs so far."""
     gc.freeze()
     gc.enable()
     gc.set_threshold(100_000, 20, 20)
