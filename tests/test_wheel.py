@@ -73,14 +73,18 @@ def link(distributions, site_packages):
 
     A directory that holds files of one distribution alone becomes one link.
     """
+
+    def top(path):
+        return path.partition('/')[0]
+
     files = {each.name: list(map(str, each.files or ())) for each in importlib.metadata.distributions()}
     owners = collections.defaultdict(set)
     for name, paths in files.items():
         for path in paths:
-            owners[path.partition('/')[0]].add(name)
+            owners[top(path)].add(name)
     for name, distribution in distributions.items():
-        tops = ((path, path.partition('/')[0]) for path in files[name])
-        for path in {path if len(owners[top]) > 1 else top for path, top in tops if top != '..'}:
+        paths = [path for path in files[name] if top(path) != '..']
+        for path in {path if len(owners[top(path)]) > 1 else top(path) for path in paths}:
             os.makedirs(os.path.dirname(f'{site_packages}/{path}'), exist_ok=True)
             os.symlink(distribution.locate_file(path), f'{site_packages}/{path}')
 

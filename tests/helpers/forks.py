@@ -1,8 +1,8 @@
 """Processes of Python in which TensorFlow is imported already: forks of a server, which imports it once.
 
 Each has modules and devices of its own, as a new process has, and has not imported drl_tf. Variables of the
-environment that TensorFlow reads when it is imported have no effect. All that use multiprocessing's server of
-forks in the tests' process share it.
+environment that TensorFlow reads when it is imported have no effect. Whatever else in the tests' process
+uses multiprocessing's fork server shares it.
 """
 
 import gc
