@@ -10,7 +10,7 @@ from typing import Any
 from absl import logging
 
 from drl_tf.base.errors import DivergenceError, Interrupted, one_line
-from drl_tf.distributed import chief
+from drl_tf.distributed import chief, workers
 from drl_tf.report import pages
 
 _SHARE = 0.01  # Largest share of the training time that goes into the page.
@@ -43,6 +43,7 @@ class Page:
             yield
         except (DivergenceError, Interrupted):
             self._write()
+            workers.all_received()
             raise
         self._write()
 

@@ -87,7 +87,6 @@ class StopAtEnd(keras.callbacks.Callback):
         """
         number = next(filter(None, workers.exchange(self.signals.number)), None)
         if number:
-            workers.all_received()
             name = signal.Signals(number).name
             raise Interrupted(
                 f'{name} came: saved at step {step}; the same command (without --restart) continues there',

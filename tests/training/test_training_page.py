@@ -1,8 +1,11 @@
 """The page that training writes: how often, and what its errors do."""
 
+import signal
+
 import pytest
 
-from drl_tf.base.errors import DivergenceError, UserError
+from drl_tf.base.errors import DivergenceError, Interrupted, UserError
+from drl_tf.distributed import workers
 from drl_tf.report import pages
 from drl_tf.training.page import Page
 
@@ -52,6 +55,19 @@ def test_the_last_page_is_written_when_training_ends_or_diverges(clock, error, e
     except (DivergenceError, UserError) as raised:
         assert raised is error
     assert len(clock.written) == expected
+
+
+@pytest.mark.parametrize(
+    'error', [Interrupted('SIGTERM came', signal.SIGTERM), DivergenceError('diverged', 3)]
+)
+def test_no_worker_ends_before_all_know_that_the_page_is_written(monkeypatch, error):
+    """A chief that ended at once would break off the message that the others still receive."""
+    calls = []
+    monkeypatch.setattr(pages, 'write', lambda workdir: calls.append('page'))
+    monkeypatch.setattr(workers, 'all_received', lambda: calls.append('wait'))
+    with pytest.raises(type(error)), Page('w', Clock()).at_end():
+        raise error
+    assert calls == ['page', 'wait']
 
 
 def test_an_error_of_the_page_does_not_end_training(monkeypatch, caplog):
