@@ -12,6 +12,13 @@ from playwright.sync_api import sync_playwright
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
 _MILLISECONDS = 60_000
 
+# Spinners and the like would be painted 60 times a second, on the cores of the tests.
+_STILL = """(() => {
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync('*, ::before, ::after { animation: none !important; transition: none !important }');
+  document.adoptedStyleSheets.push(sheet);
+})()"""
+
 # The visible texts whose contrast to the background is below 4.5 (WCAG 2.2, 1.4.3), with their contrast.
 _FAINT = """(() => {
   const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
@@ -57,6 +64,7 @@ class Browser:
         self.page = page
         self.requests = []
         self.errors = []
+        page.add_init_script(_STILL)
         page.set_default_timeout(_MILLISECONDS)
         page.on('request', lambda request: self.requests.append(request.url))
         page.on('pageerror', lambda error: self.errors.append(str(error)))
